@@ -1,0 +1,89 @@
+"""What a model family is: the only code that knows how its checkpoints are prompted, encoded and run."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from harness.types import Json, Output, Sample
+
+
+@dataclass(frozen=True)
+class AdapterInfo:
+    """What a family can do.
+
+    `modes`: how it answers (generate, embed, choose, classify). `modalities`: the inputs it takes
+    ("audio", "text"). `lora_targets`: module names that take LoRA. `parts`: part name to module
+    prefix, for freezing. `version` changes whenever the family's outputs would: it is in the cache key.
+    """
+
+    family: str
+    version: str
+    modes: frozenset[str]
+    modalities: frozenset[str]
+    lora_targets: tuple[str, ...] = ()
+    parts: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Batch:
+    """Encoded samples: `tensors` as the model takes them (CPU), and what `predict` must know besides."""
+
+    samples: Sequence[Sample]
+    tensors: dict[str, Any]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """One sample as the model sees it, for `--dry-run`.
+
+    `tokens` are the decoder's or the prompt's tokens in order, each with whether it is a label
+    (trained on); `shapes` are the encoded tensors' names, dtypes and shapes.
+    """
+
+    tokens: Sequence[tuple[str, bool]]
+    shapes: Mapping[str, str]
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+
+class Adapter(ABC):
+    """A loaded checkpoint, ready for one task.
+
+    `encode` runs in worker threads while the model works on an earlier batch, so it must not touch
+    the model or the device. Everything else runs in the main thread.
+    """
+
+    info: ClassVar[AdapterInfo]
+
+    @abstractmethod
+    def request(self, sample: Sample) -> Json:
+        """All that decides this sample's output besides media, weights and settings: the rendered text.
+
+        It is part of the prediction's cache key. Raises RowError when the sample lacks something.
+        """
+
+    def bucket(self, sample: Sample) -> Hashable:
+        """Samples of different buckets never share a batch (translate and transcribe, say)."""
+        return None
+
+    @abstractmethod
+    def cost(self, sample: Sample) -> float:
+        """Relative work for this sample: batches hold similar costs, largest first. Raises MediaError."""
+
+    @abstractmethod
+    def encode(self, samples: Sequence[Sample], *, with_targets: bool = False) -> Batch:
+        """Decode the media and make CPU tensors; with targets, labels too (-100 where not trained on).
+
+        Raises MediaError or RowError naming the sample at fault.
+        """
+
+    @abstractmethod
+    def predict(self, batch: Batch) -> list[Output]:
+        """One output per sample of the batch, in its order."""
+
+    @abstractmethod
+    def render(self, sample: Sample) -> Rendered:
+        """The sample as the model would see it in training: prompt, target and label mask."""

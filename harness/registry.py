@@ -1,0 +1,98 @@
+"""Lazy registries: a name maps to "module:attribute", imported when it is first asked for.
+
+Plugins add names through entry points of the group `harness.<kind of thing>`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, Generic, TypeVar
+
+from harness.errors import UsageError
+
+T = TypeVar("T")
+
+
+def near(word: str, known: Iterable[str]) -> str:
+    """The sentence "Did you mean 'x'?" for the nearest known word, or an empty string."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"Did you mean '{close[0]}'?" if close else ""
+
+
+class Registry(Generic[T]):
+    """Names of one kind of thing (`what`, singular) and where each is defined."""
+
+    def __init__(self, what: str, builtin: dict[str, str]) -> None:
+        self.what = what
+        self._targets = dict(builtin)
+        self._plugins_loaded = False
+
+    def add(self, name: str, target: str) -> None:
+        """Register `target` under `name`; a name has one owner. Raises UsageError."""
+        owner = self._targets.get(name)
+        if owner is not None and owner != target:
+            raise UsageError(f"{self.what} '{name}' is registered twice: {owner} and {target}")
+        self._targets[name] = target
+
+    def get(self, name: str) -> T:
+        """The object called `name`. Raises UsageError with the near name."""
+        self._load_plugins()
+        target = self._targets.get(name)
+        if target is None:
+            hint = near(name, self) or f"Known: {', '.join(sorted(self))}."
+            raise UsageError(f"there is no {self.what} '{name}'", hint)
+        module, _, attribute = target.partition(":")
+        found: Any = import_module(module)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+        return found  # type: ignore[no-any-return]
+
+    def __iter__(self) -> Iterator[str]:
+        self._load_plugins()
+        return iter(self._targets)
+
+    def __contains__(self, name: object) -> bool:
+        self._load_plugins()
+        return name in self._targets
+
+    def _load_plugins(self) -> None:
+        if self._plugins_loaded:
+            return
+        self._plugins_loaded = True
+        for entry in entry_points(group=f"harness.{self.what.replace(' ', '_')}"):
+            self.add(entry.name, entry.value)
+
+
+METRICS: Registry[Any] = Registry(
+    "metric",
+    {
+        "wer": "harness.metrics.wer:WordErrorRate",
+        "cer": "harness.metrics.cer:CharacterErrorRate",
+        "bleu": "harness.metrics.bleu:Bleu",
+        "chrf": "harness.metrics.chrf:Chrf",
+        "chrf++": "harness.metrics.chrf:ChrfPlusPlus",
+        "evaluate": "harness.metrics.evaluate_library:EvaluateMetric",
+    },
+)
+
+NORMALIZERS: Registry[Any] = Registry(
+    "normalizer",
+    {
+        "none": "harness.metrics.normalizers:none",
+        "lower": "harness.metrics.normalizers:lower",
+        "whisper-english": "harness.metrics.normalizers:whisper_english",
+        "whisper-basic": "harness.metrics.normalizers:whisper_basic",
+    },
+)
+
+FAMILIES: Registry[Any] = Registry(
+    "model family", {"whisper": "harness.models.whisper:Whisper", "dummy": "harness.models.dummy:Dummy"}
+)
+
+BUILDERS: Registry[Any] = Registry(
+    "synthetic dataset",
+    {"spoken_digits": "harness.data.spoken_digits:SpokenDigits", "dummy": "harness.data.dummy:DummyClips"},
+)

@@ -1,0 +1,220 @@
+"""The task file's schema: frozen, unknown keys refused, every field documented with its unit.
+
+Fields marked with `UNSCORED` don't change the score, so they are left out of the spec's digest.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from harness.registry import near
+from harness.spec.kinds import KINDS
+
+UNSCORED: dict[str, Any] = {"scored": False}
+SPECIAL_COLUMNS = ("id", "target", "group")
+
+
+class Section(BaseModel):
+    """A mapping of the task file."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True
+    )
+
+
+class Splits(Section):
+    """Names of the dataset's splits for each purpose."""
+
+    train: str | None = None
+    """Split that fine-tuning learns from."""
+    validation: str | None = None
+    """Split that checkpoints are chosen on."""
+    test: str | None = None
+    """Split that the reported score comes from."""
+
+
+class Join(Section):
+    """Columns taken from another configuration of the same dataset (or another dataset), matched on a key."""
+
+    path: str | None = None
+    """Dataset to join with; the task's own when not given."""
+    name: str | None = None
+    """Configuration to join with."""
+    on: str
+    """Column that both sides share; its first row on the other side is taken."""
+    take: dict[str, str]
+    """New column name to the other side's column."""
+
+
+class Data(Section):
+    """Where samples come from and how their columns are named."""
+
+    path: str
+    """Hub id, local folder or file (./ is relative to the task file), or synthetic:NAME."""
+    name: str | None = None
+    """Configuration of the dataset."""
+    revision: str | None = None
+    """Branch, tag or commit; the resolved commit goes into the record."""
+    splits: Splits = Splits(train="train", validation="validation", test="test")
+    """Names of the splits."""
+    split: Literal["train", "validation", "test"] = "test"
+    """Which of the splits is scored."""
+    columns: dict[str, str]
+    """What the task calls a column (audio, target, id, group, language) to what the dataset calls it."""
+    join: Join | None = None
+    """Columns from another configuration, for targets in another language."""
+    options: dict[str, Any] = {}
+    """Settings of a synthetic builder."""
+    transform: str | None = None
+    """Python hook package.module:function, row to row; its source is part of the spec's digest."""
+    streaming: bool = Field(default=False, json_schema_extra=UNSCORED)
+    """Read the dataset as it arrives instead of downloading it first."""
+
+    @field_validator("columns")
+    @classmethod
+    def _needs_target(cls, columns: dict[str, str]) -> dict[str, str]:
+        if "target" not in columns:
+            raise ValueError("no column is mapped to 'target'")
+        return columns
+
+    @field_validator("transform")
+    @classmethod
+    def _is_reference(cls, transform: str | None) -> str | None:
+        if transform is not None and not re.fullmatch(r"[\w.]+:[\w.]+", transform):
+            raise ValueError(f"'{transform}' is not of the form package.module:function")
+        return transform
+
+
+class Model(Section):
+    """Which checkpoint runs, and how it is loaded."""
+
+    checkpoint: str
+    """Hub id or local folder (./ is relative to the task file)."""
+    revision: str | None = None
+    """Branch, tag or commit of the checkpoint."""
+    family: str | None = None
+    """Model family; inferred from the checkpoint's config when not given."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Precision of the weights; auto is the checkpoint's own on a GPU and float32 on a CPU."""
+    attention: Literal["sdpa", "eager", "flash_attention_2"] | None = None
+    """Attention kernel; the library's choice when not given."""
+
+
+class Generate(Section):
+    """How text is generated."""
+
+    language: str | None = None
+    """Language of the input (en, en_us, english); a column `language` goes before it; detected if neither."""
+    task: Literal["transcribe", "translate"] = "transcribe"
+    """Transcribe in the spoken language, or translate into English."""
+    num_beams: int = Field(default=1, ge=1)
+    """Beams of the search; 1 is greedy."""
+    length_penalty: float = 1.0
+    """Exponent of the length in the beam's score."""
+    temperature: float | tuple[float, ...] = 0.0
+    """Sampling temperature; 0 is greedy; a list is the fallback schedule of Whisper's long-form algorithm."""
+    max_new_tokens: int | None = Field(default=None, ge=1)
+    """Limit in tokens; the checkpoint's own when not given."""
+    timestamps: Literal["none", "segment", "word"] = "none"
+    """Timestamps to predict; audio longer than the model's window always uses segments."""
+    suppress_tokens: Literal["checkpoint", "none"] = "checkpoint"
+    """Keep or clear the checkpoint's lists of suppressed tokens (the Open ASR leaderboard clears them)."""
+    seed: int = 0
+    """Seed of sampling."""
+
+    @model_validator(mode="after")
+    def _beams_or_sampling(self) -> Generate:
+        if self.num_beams > 1 and self.temperature != 0.0:
+            raise ValueError(
+                f"num_beams: {self.num_beams} searches, temperature: {self.temperature} samples: choose one"
+            )
+        return self
+
+
+class MetricSpec(Section):
+    """One metric: `wer`, `{wer: {normalizer: whisper}}`, or `{evaluate: meteor}`."""
+
+    name: str
+    """Name of the metric."""
+    options: dict[str, Any] = {}
+    """Its settings."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_shorthand(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"name": value}
+        if isinstance(value, dict) and len(value) == 1 and "name" not in value:
+            [(name, options)] = value.items()
+            if name == "evaluate" and isinstance(options, str):
+                options = {"path": options}
+            return {"name": name, "options": options or {}}
+        return value
+
+
+class Statistics(Section):
+    """How intervals are made: the clustered percentile bootstrap."""
+
+    draws: int = Field(default=1000, ge=100)
+    """Bootstrap draws."""
+    seed: int = 0
+    """Seed of the draws."""
+
+
+class Run(Section):
+    """How the work is done; nothing here changes a score."""
+
+    batch_size: int = Field(default=16, ge=1)
+    """Samples per batch; halved when memory runs out."""
+    workers: int = Field(default=4, ge=1)
+    """Threads that read and decode media while the model works."""
+    max_failures: float = Field(default=0.01, ge=0, le=1)
+    """Share of samples that may fail before the run ends with exit code 4."""
+
+
+class Task(Section):
+    """A task file, resolved."""
+
+    name: str = Field(json_schema_extra=UNSCORED)
+    """Name of the task, unique among tasks."""
+    description: str = Field(default="", json_schema_extra=UNSCORED)
+    """One sentence for lists and cards."""
+    kind: str
+    """What is asked: asr, speech_translation."""
+    params: dict[str, Any] = Field(default={}, json_schema_extra=UNSCORED)
+    """Named values that {name} in other fields stands for; changed by --set NAME=VALUE."""
+    matrix: dict[str, list[Any]] = Field(default={}, json_schema_extra=UNSCORED)
+    """Parameters with lists of values: the task runs once per combination."""
+    data: Data
+    """Dataset, split and columns."""
+    model: Model = Field(json_schema_extra=UNSCORED)
+    """Checkpoint to run."""
+    generate: Generate = Generate()
+    """Generation settings."""
+    metrics: tuple[MetricSpec, ...] = Field(min_length=1)
+    """Metrics; the first one decides."""
+    statistics: Statistics = Statistics()
+    """Intervals."""
+    run: Run = Field(default=Run(), json_schema_extra=UNSCORED)
+    """Batches, workers, tolerance of failures."""
+    leaderboard: str | None = Field(default=None, json_schema_extra=UNSCORED)
+    """Board that the task's records appear on."""
+
+    @field_validator("kind")
+    @classmethod
+    def _known_kind(cls, kind: str) -> str:
+        if kind not in KINDS:
+            raise ValueError(
+                f"there is no kind '{kind}'. {near(kind, KINDS) or 'Known: ' + ', '.join(KINDS)}"
+            )
+        return kind
+
+    @model_validator(mode="after")
+    def _columns_of_kind(self) -> Task:
+        missing = [column for column in KINDS[self.kind].inputs if column not in self.data.columns]
+        if missing:
+            raise ValueError(f"kind '{self.kind}' needs data.columns to map {', '.join(map(repr, missing))}")
+        return self

@@ -1,0 +1,102 @@
+"""What flows between the layers: samples in, predictions out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+
+
+class Media(ABC):
+    """Something to hear or see that hasn't been decoded yet.
+
+    Both methods may read the file, so call them in worker threads.
+    """
+
+    @abstractmethod
+    def digest(self) -> str:
+        """SHA-256 (hex) of the encoded bytes. Raises MediaError when they can't be read."""
+
+
+class Audio(Media):
+    """An audio clip."""
+
+    @abstractmethod
+    def seconds(self) -> float:
+        """Length in seconds, from the header where there is one. Raises MediaError."""
+
+    @abstractmethod
+    def load(self, rate_hz: int) -> NDArray[np.float32]:
+        """Mono waveform, float32 in [-1, 1], shape (samples,), at `rate_hz`. Raises MediaError."""
+
+
+Input: TypeAlias = str | Audio
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One row of a dataset, as a task sees it.
+
+    `inputs` are named by the task's columns ("audio", "question"); `group` is the cluster that
+    the sample belongs to in the bootstrap; `meta` holds mapped columns that are neither
+    (language, task) and what reports may show.
+    """
+
+    id: str
+    inputs: Mapping[str, Input]
+    target: Any
+    group: str
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a sample has no prediction: an error's class name and its message."""
+
+    type: str
+    message: str
+
+    @classmethod
+    def of(cls, error: BaseException) -> Failure:
+        return cls(type(error).__name__, str(error) or repr(error))
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What an adapter returns for one sample.
+
+    `tokens` is the number of generated tokens, special ones excluded; `truncated` says that
+    the length limit ended the generation; `extras` are JSON values (timestamps, the detected language).
+    """
+
+    output: str
+    tokens: int = 0
+    truncated: bool = False
+    extras: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One sample's outcome: an output, or an error; never an empty string in disguise.
+
+    `media_seconds` is the length of the sample's media; `elapsed_seconds` is this sample's share
+    of its batch's feature extraction, transfer, generation and detokenisation;
+    `fresh` is false when the prediction came from the cache.
+    """
+
+    sample_id: str
+    output: str | None
+    tokens: int = 0
+    truncated: bool = False
+    extras: Mapping[str, Json] = field(default_factory=dict)
+    media_seconds: float = 0.0
+    elapsed_seconds: float = 0.0
+    fresh: bool = True
+    error: Failure | None = None
