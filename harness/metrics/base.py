@@ -7,12 +7,20 @@ the ratio of summed edits to summed words, and only sums can be resampled correc
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from harness.errors import UsageError
+from harness.registry import METRICS
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+OPTIONS = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+"""Configuration of every metric's dataclass: an option that doesn't exist is refused."""
 
 
 class Metric(ABC):
@@ -23,7 +31,7 @@ class Metric(ABC):
     ("none" when the metric wants raw text), possibly "whisper", which the scorer resolves by language.
     """
 
-    name: str
+    name: ClassVar[str]
     unit: ClassVar[str]
     higher_is_better: ClassVar[bool]
     columns: ClassVar[tuple[str, ...]]
@@ -69,3 +77,18 @@ class CorpusMetric(ABC):
     @abstractmethod
     def compute(self, predictions: Sequence[Any], targets: Sequence[Any]) -> float:
         """The score of these predictions."""
+
+
+def build(name: str, options: Mapping[str, Any] | None = None) -> Metric | CorpusMetric:
+    """The metric registered as `name`, with these options.
+
+    Raises UsageError for an unknown name, and for options that it doesn't have or that don't fit.
+    """
+    kind = METRICS.get(name)
+    try:
+        metric: Metric | CorpusMetric = TypeAdapter(kind).validate_python(dict(options or {}))
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        known = ", ".join(kind.__pydantic_fields__)
+        raise UsageError(f"metric '{name}': {problems}", f"Its options: {known}.") from error
+    return metric
