@@ -1,0 +1,119 @@
+"""Audio clips as samples carry them: read, decoded and resampled only when they are asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+import soundfile as sf
+import soxr
+
+from harness.data.decoding import decode, duration
+from harness.errors import MediaError
+from harness.types import Audio
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class EncodedAudio(Audio):
+    """A clip as a file, or as the bytes of one.
+
+    `name` is what messages call the clip; its suffix tells the format where the bytes don't.
+    Safe to use from several threads.
+    """
+
+    def __init__(self, source: bytes | Path, *, name: str = "") -> None:
+        self._source = source
+        self._name = name or (str(source) if isinstance(source, Path) else "audio")
+        self._digest: str | None = None
+
+    def __repr__(self) -> str:
+        return f"EncodedAudio({self._name!r})"
+
+    def encoded(self) -> bytes:
+        """The file's bytes, as stored. Raises MediaError."""
+        with self._open() as file:
+            return file.read()
+
+    def digest(self) -> str:
+        if self._digest is None:
+            with self._open() as file:
+                self._digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+        return self._digest
+
+    def seconds(self) -> float:
+        with self._open() as file:
+            return duration(file, self._name)
+
+    def load(self, rate_hz: int) -> NDArray[np.float32]:
+        with self._open() as file:
+            wave, source_rate_hz = decode(file, self._name)
+        return _mono(wave, source_rate_hz, rate_hz, self._name)
+
+    @contextmanager
+    def _open(self) -> Iterator[BinaryIO]:
+        """The encoded bytes as a new file object, so that threads don't share a position."""
+        try:
+            with _reader(self._source) as file:
+                if not file.seek(0, io.SEEK_END):
+                    raise MediaError(f"{self._name}: the clip is empty (0 bytes)")
+                file.seek(0)
+                yield file
+        except FileNotFoundError as error:
+            raise MediaError(f"{self._name}: there is no such file") from error
+        except OSError as error:
+            raise MediaError(f"{self._name}: can't be read: {error.strerror or error}") from error
+
+
+class SampledAudio(Audio):
+    """A clip that is decoded already: float or integer, shape (samples,) or (samples, channels)."""
+
+    def __init__(self, samples: NDArray[Any], rate_hz: int, *, name: str = "audio") -> None:
+        wave = np.asarray(samples)
+        full_scale = np.iinfo(wave.dtype).max + 1 if np.issubdtype(wave.dtype, np.signedinteger) else 1
+        self._wave = (wave / full_scale).astype(np.float32)
+        self._rate_hz = rate_hz
+        self._name = name
+
+    def __repr__(self) -> str:
+        return f"SampledAudio({self._name!r})"
+
+    def digest(self) -> str:
+        header = f"{self._wave.shape} at {self._rate_hz} Hz ".encode()
+        return hashlib.sha256(header + self._wave.tobytes()).hexdigest()
+
+    def seconds(self) -> float:
+        return len(self._wave) / self._rate_hz
+
+    def load(self, rate_hz: int) -> NDArray[np.float32]:
+        wave = self._wave if self._wave.ndim == 2 else self._wave[:, np.newaxis]
+        return _mono(wave, self._rate_hz, rate_hz, self._name)
+
+
+def encode_wav(wave: NDArray[np.floating[Any]], rate_hz: int) -> bytes:
+    """A mono waveform, shape (samples,), as a 16-bit PCM wav file; clipped to [-1, 1]."""
+    buffer = io.BytesIO()
+    sf.write(buffer, np.clip(wave, -1.0, 1.0), rate_hz, format="WAV", subtype="PCM_16")
+    return buffer.getvalue()
+
+
+def _reader(source: bytes | Path) -> BinaryIO:
+    return io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+
+
+def _mono(wave: NDArray[np.float32], source_rate_hz: int, rate_hz: int, name: str) -> NDArray[np.float32]:
+    """(samples, channels) at one rate to (samples,) at another: mean of the channels, soxr's HQ resampler."""
+    if not len(wave):
+        raise MediaError(f"{name}: the clip holds no samples")
+    mono = wave.mean(axis=1, dtype=np.float32)
+    if not np.isfinite(mono).all():
+        raise MediaError(f"{name}: the clip holds samples that are not finite numbers")
+    if source_rate_hz != rate_hz:
+        mono = soxr.resample(mono, source_rate_hz, rate_hz, quality="HQ")
+    return np.ascontiguousarray(mono, dtype=np.float32)
