@@ -1,0 +1,98 @@
+"""Model families: which one runs a checkpoint, and how to load it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.errors import AdapterError
+from harness.models.base import Adapter, AdapterInfo
+from harness.models.checkpoint import Checkpoint, resolve
+from harness.models.weights import Weights
+from harness.registry import FAMILIES, near
+from harness.spec.kinds import KINDS
+
+if TYPE_CHECKING:
+    from harness.spec.schema import Generate, Model
+
+FAMILY_OF_TYPE = {
+    "whisper": "whisper",
+    "moonshine": "whisper",
+    "speech_to_text": "whisper",
+    "harness-dummy": "dummy",
+}
+
+
+def family_of(checkpoint: Checkpoint, forced: str | None = None) -> str:
+    """The family that runs this checkpoint, by its config's `model_type` unless forced.
+
+    Raises AdapterError for a type no family knows, UsageError for a family that doesn't exist.
+    """
+    if forced is not None:
+        FAMILIES.get(forced)
+        return forced
+    model_type = str(checkpoint.config().get("model_type", ""))
+    if model_type not in FAMILY_OF_TYPE:
+        known = ", ".join(sorted(FAMILY_OF_TYPE))
+        raise AdapterError(
+            f"no model family runs {checkpoint.name}: its model_type is '{model_type}'",
+            f"{near(model_type, FAMILY_OF_TYPE)} Known types: {known}. model.family forces a family.".strip(),
+        )
+    return FAMILY_OF_TYPE[model_type]
+
+
+def info(family: str) -> AdapterInfo:
+    """What a family can do; neither loads weights nor imports torch. Raises UsageError for an unknown one."""
+    found: AdapterInfo = FAMILIES.get(family).info
+    return found
+
+
+def check_kind(family: str, kind: str) -> None:
+    """Raises AdapterError when the family can't answer in the way that this kind of task needs."""
+    mode = KINDS[kind].mode
+    modes = info(family).modes
+    if mode not in modes:
+        raise AdapterError(
+            f"kind '{kind}' needs a model that can {mode}; family '{family}' can {', '.join(sorted(modes))}",
+            "Choose another checkpoint with --model.",
+        )
+
+
+def load(
+    model: Model,
+    generate: Generate,
+    kind: str,
+    *,
+    base: Path,
+    device: str = "auto",
+    offline: bool = False,
+    weights: Weights | None = None,
+) -> Adapter:
+    """The adapter of a task's model, ready to encode; the network loads at the first prediction.
+
+    `weights` are those of an earlier cell of the same matrix, used again. Raises AdapterError when the
+    checkpoint can't do what the task asks, RemoteError when it can't be fetched.
+    """
+    checkpoint = (
+        weights.checkpoint
+        if weights
+        else resolve(model.checkpoint, model.revision, base=base, offline=offline)
+    )
+    family = family_of(checkpoint, model.family)
+    check_kind(family, kind)
+    weights = weights or Weights(checkpoint, model.dtype, device, model.attention)
+    adapter: Adapter = FAMILIES.get(family)(weights, generate, kind)
+    return adapter
+
+
+__all__ = [
+    "Adapter",
+    "AdapterInfo",
+    "Checkpoint",
+    "Weights",
+    "check_kind",
+    "family_of",
+    "info",
+    "load",
+    "resolve",
+]

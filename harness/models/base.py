@@ -29,11 +29,16 @@ class AdapterInfo:
 
 @dataclass
 class Batch:
-    """Encoded samples: `tensors` as the model takes them (CPU), and what `predict` must know besides."""
+    """Encoded samples: `tensors` as the model takes them (CPU), and what `predict` must know besides.
+
+    `seconds` is the time that feature extraction took, decoding and resampling left out: it counts as
+    transcription time, and reading the file does not.
+    """
 
     samples: Sequence[Sample]
     tensors: dict[str, Any]
     settings: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)

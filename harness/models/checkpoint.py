@@ -1,0 +1,217 @@
+"""A checkpoint: one local folder with exactly the files that decide what the model says.
+
+Only the configuration is fetched when a checkpoint is resolved, so a task that doesn't fit it fails before
+any weights are downloaded; the rest arrives when somebody asks for the files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from functools import cached_property
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from harness.errors import AdapterError
+
+CONFIG = "config.json"
+PLAIN_FILES = (
+    "*config.json",
+    "tokenizer*.json",
+    "vocab*",
+    "merges.txt",
+    "normalizer.json",
+    "added_tokens.json",
+    "special_tokens_map.json",
+    "chat_template*",
+    "*.model",
+    "*.tiktoken",
+)
+WEIGHTS = (
+    ("model.safetensors",),
+    ("model.safetensors.index.json", "model-*-of-*.safetensors"),
+    ("pytorch_model.bin",),
+    ("pytorch_model.bin.index.json", "pytorch_model-*-of-*.bin"),
+)
+HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+SHA256_BLOB = re.compile(r"[0-9a-f]{64}")
+
+
+def needed(names: Iterable[str]) -> list[str]:
+    """Which of a folder's files (paths relative to it) load the model: one format of the weights, never two.
+
+    safetensors goes before PyTorch's pickles; other frameworks' copies, logs and sub-folders stay behind.
+    """
+    top = sorted(name for name in names if "/" not in name)
+    plain = [name for name in top if any(fnmatch(name, pattern) for pattern in PLAIN_FILES)]
+    for first, *shards in WEIGHTS:
+        if first in top:
+            chosen = [name for name in top if any(fnmatch(name, pattern) for pattern in shards)]
+            return sorted({*plain, first, *chosen})
+    return plain
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint on this machine: `name` as the user wrote it, its `folder` and its commit (`revision`).
+
+    `revision` is None for a local folder. `offline` forbids downloads.
+    """
+
+    name: str
+    folder: Path
+    revision: str | None = None
+    offline: bool = False
+
+    def config(self) -> dict[str, Any]:
+        """The content of config.json. Raises AdapterError when it isn't a JSON object."""
+        return dict(self._config)
+
+    def files(self) -> list[Path]:
+        """All files that matter, downloaded now if they aren't here yet, sorted by name.
+
+        Raises RemoteError when they can't be fetched.
+        """
+        return self._files
+
+    def bytes(self) -> int:
+        """Size of the files that matter, in bytes; downloads them like `files`."""
+        return sum(path.stat().st_size for path in self._files)
+
+    def digest(self) -> str:
+        """SHA-256 (hex) over names and contents of all files that matter."""
+        return self._digest
+
+    def parameters(self) -> int:
+        """Number of parameters, read from the weights' headers without loading them; 0 without weights."""
+        return sum(_count(path) for path in self._files if path.suffix in {".safetensors", ".bin"})
+
+    @cached_property
+    def _config(self) -> dict[str, Any]:
+        path = self.folder / CONFIG
+        try:
+            config = json.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, OSError) as error:
+            raise AdapterError(f"{path} can't be read: {error}", "Is the download complete?") from error
+        if not isinstance(config, dict):
+            raise AdapterError(f"{path} is not a JSON object", "Is this a transformers checkpoint?")
+        return config
+
+    @cached_property
+    def _files(self) -> list[Path]:
+        if self.revision is not None:
+            _download(self.name, self.revision, self.offline)
+        return [self.folder / name for name in needed(path.name for path in self.folder.iterdir())]
+
+    @cached_property
+    def _digest(self) -> str:
+        total = hashlib.sha256()
+        for path in self._files:
+            total.update(f"{path.name} {_content_digest(path)}\n".encode())
+        return total.hexdigest()
+
+
+def resolve(name: str, revision: str | None, *, base: Path, offline: bool) -> Checkpoint:
+    """The checkpoint called `name`: a local folder ("./x" is relative to `base`), else a Hub id.
+
+    Raises AdapterError when a folder or repository is no checkpoint, RemoteError when the Hub can't be
+    reached or doesn't know the id or the revision.
+    """
+    folder = _local(name, base)
+    if folder is None:
+        return _from_hub(name, revision, offline)
+    if revision is not None:
+        raise AdapterError(
+            f"'{name}' is a local folder, so it has no revision '{revision}'", "Remove model.revision."
+        )
+    if not (folder / CONFIG).is_file():
+        raise AdapterError(f"{folder} is not a checkpoint: it has no {CONFIG}", _why_not(folder))
+    return Checkpoint(name, folder)
+
+
+def _local(name: str, base: Path) -> Path | None:
+    path = Path(name).expanduser()
+    if name.startswith(("./", "../")) or name in {".", ".."}:
+        return (base / path).resolve()
+    if path.is_absolute() or path.is_dir():
+        return path.resolve()
+    return None
+
+
+def _why_not(folder: Path) -> str:
+    if not folder.is_dir():
+        return "There is no such folder. A local checkpoint is a folder; a Hub id is OWNER/NAME."
+    if (folder / "adapter_config.json").is_file():
+        return (
+            "It holds a LoRA adapter: name its base checkpoint with --model and this folder with --adapter."
+        )
+    return "Name the folder that save_pretrained wrote."
+
+
+def _from_hub(name: str, revision: str | None, offline: bool) -> Checkpoint:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import RemoteEntryNotFoundError
+
+    from harness.remote import remote_errors
+
+    if not HUB_ID.fullmatch(name):
+        raise AdapterError(
+            f"'{name}' is neither a folder nor a Hub id",
+            "A Hub id is OWNER/NAME; a local path starts with ./",
+        )
+    with remote_errors(f"the checkpoint {name}"):
+        try:
+            path = hf_hub_download(name, CONFIG, revision=revision, local_files_only=offline)
+        except RemoteEntryNotFoundError as error:
+            raise AdapterError(
+                f"the repository {name} is not a checkpoint: it has no {CONFIG}",
+                "An adapter repository goes to --adapter; its base checkpoint to --model.",
+            ) from error
+    folder = Path(path).parent
+    return Checkpoint(name, folder, folder.name, offline)
+
+
+def _download(name: str, commit: str, offline: bool) -> None:
+    """Bring the needed files of a commit into the Hub's cache, beside the config that is there already."""
+    from huggingface_hub import HfApi, snapshot_download
+
+    from harness.remote import remote_errors
+
+    with remote_errors(f"the checkpoint {name}"):
+        wanted = None if offline else needed(HfApi().list_repo_files(name, revision=commit))
+        snapshot_download(name, revision=commit, allow_patterns=wanted, local_files_only=offline)
+
+
+def _content_digest(path: Path) -> str:
+    """SHA-256 of a file; the Hub's cache names large files by it, which saves reading gigabytes."""
+    target = path.resolve()
+    if target.parent.name == "blobs" and SHA256_BLOB.fullmatch(target.name):
+        return target.name
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _count(path: Path) -> int:
+    shapes = _safetensors_shapes(path) if path.suffix == ".safetensors" else _pickle_shapes(path)
+    return sum(prod(shape) for shape in shapes)
+
+
+def _safetensors_shapes(path: Path) -> Iterator[tuple[int, ...]]:
+    """Shapes from the header, which is a length (uint64, little endian) and that many bytes of JSON."""
+    with path.open("rb") as file:
+        [length] = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(length))
+    return (tuple(entry["shape"]) for key, entry in header.items() if key != "__metadata__")
+
+
+def _pickle_shapes(path: Path) -> Iterator[tuple[int, ...]]:
+    import torch
+
+    tensors = torch.load(path, map_location="meta", weights_only=True)
+    return (tuple(tensor.shape) for tensor in tensors.values())

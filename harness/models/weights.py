@@ -1,0 +1,172 @@
+"""The expensive part of a model: the processor and the network, loaded once and shared by many tasks."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+from harness.errors import AdapterError
+from harness.models.checkpoint import Checkpoint
+
+
+class Weights:
+    """A checkpoint with its processor and network, each loaded when it is first needed.
+
+    A run whose predictions all come from the cache never loads the network. `dtype` "auto" is the
+    checkpoint's own on a GPU and float32 on a CPU; `device` "auto" is CUDA, else MPS, else the CPU.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        dtype: str = "auto",
+        device: str = "auto",
+        attention: str | None = None,
+    ) -> None:
+        self.checkpoint = checkpoint
+        self.attention = attention
+        self._wanted_dtype = dtype
+        self._wanted_device = device
+        self._models: dict[str, Any] = {}
+
+    @cached_property
+    def device(self) -> str:
+        """The device's name, "cpu" or "cuda:1". Raises AdapterError when this machine doesn't have it."""
+        return _device(self._wanted_device)
+
+    @cached_property
+    def dtype(self) -> str:
+        """Precision of the weights on this device: "float32", "bfloat16" or "float16"."""
+        if self._wanted_dtype != "auto":
+            return self._wanted_dtype
+        config = self.checkpoint.config()
+        own = config.get("dtype") or config.get("torch_dtype") or "float32"
+        return "float32" if self.device == "cpu" else str(own)
+
+    @cached_property
+    def processor(self) -> Any:
+        """The checkpoint's own processor. Raises AdapterError when its files are missing or broken."""
+        from transformers import AutoProcessor
+
+        self.checkpoint.files()
+        with quiet(), _loading(self.checkpoint, "processor"):
+            return AutoProcessor.from_pretrained(self.checkpoint.folder, local_files_only=True)
+
+    def generation_config(self) -> Any:
+        """A fresh copy of the checkpoint's generation settings; derived from its config if it has none."""
+        from transformers import AutoConfig, GenerationConfig
+
+        self.checkpoint.files()
+        folder = self.checkpoint.folder
+        with quiet(), _loading(self.checkpoint, "generation config"):
+            if (folder / "generation_config.json").is_file():
+                return GenerationConfig.from_pretrained(folder, local_files_only=True)
+            return GenerationConfig.from_model_config(
+                AutoConfig.from_pretrained(folder, local_files_only=True)
+            )
+
+    def model(self, auto_class: str) -> Any:
+        """The network in evaluation mode on the device, loaded through transformers' class `auto_class`.
+
+        Raises AdapterError when weights are missing, left over or of another shape: a checkpoint with
+        random layers must never be scored.
+        """
+        if auto_class not in self._models:
+            self._models[auto_class] = self._load(auto_class)
+        return self._models[auto_class]
+
+    def _load(self, auto_class: str) -> Any:
+        import torch
+        import transformers
+
+        self.checkpoint.files()
+        settings: dict[str, Any] = {"dtype": getattr(torch, self.dtype), "output_loading_info": True}
+        if self.attention is not None:
+            settings["attn_implementation"] = self.attention
+        with quiet(), _loading(self.checkpoint, "weights"):
+            model, report = getattr(transformers, auto_class).from_pretrained(
+                self.checkpoint.folder, local_files_only=True, **settings
+            )
+            _refuse_gaps(self.checkpoint, report)
+            return model.eval().to(self.device)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers' advice and progress bars off the user's screen; its errors still raise."""
+    from transformers.utils import logging as library
+
+    level, bars = library.get_verbosity(), library.is_progress_bar_enabled()
+    library.set_verbosity(logging.ERROR)
+    library.disable_progress_bar()
+    try:
+        yield
+    finally:
+        library.set_verbosity(level)
+        if bars:
+            library.enable_progress_bar()
+
+
+@contextmanager
+def _loading(checkpoint: Checkpoint, what: str) -> Iterator[None]:
+    try:
+        yield
+    except AdapterError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError, AttributeError) as error:
+        raise AdapterError(
+            f"the {what} of {checkpoint.name} can't be loaded: {error}",
+            f"Its files are in {checkpoint.folder}. Is it complete, and of the family that the task names?",
+        ) from error
+
+
+def _refuse_gaps(checkpoint: Checkpoint, report: dict[str, Any]) -> None:
+    wrong = {
+        "missing": report.get("missing_keys"),
+        "not part of the model": report.get("unexpected_keys"),
+        "of another shape": report.get("mismatched_keys"),
+        "unreadable": report.get("error_msgs"),
+    }
+    faults = [f"{len(keys)} {what} ({_few(keys)})" for what, keys in wrong.items() if keys]
+    if faults:
+        raise AdapterError(
+            f"the weights of {checkpoint.name} don't fit its config: {'; '.join(faults)}",
+            "Such layers would be random, and their score meaningless. Is the download complete?",
+        )
+
+
+def _few(keys: Any) -> str:
+    names = sorted(str(key[0] if isinstance(key, tuple) else key) for key in keys)
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def _device(wanted: str) -> str:
+    import torch
+
+    if wanted == "auto":
+        if torch.cuda.is_available():
+            return _own_gpu()
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(wanted)
+    except RuntimeError as error:
+        raise AdapterError(f"there is no device '{wanted}'", "Devices are cpu, cuda, cuda:1, mps.") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise AdapterError(
+            f"this machine has no device '{wanted}': torch sees {torch.cuda.device_count()} CUDA GPUs",
+            "Use --device cpu, or see `harness doctor`.",
+        )
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise AdapterError(f"this machine has no device '{wanted}'", "Use --device cpu.")
+    return _own_gpu() if wanted == "cuda" else wanted
+
+
+def _own_gpu() -> str:
+    """The GPU of this process: under `accelerate launch` each local process has its own."""
+    import torch
+
+    return f"cuda:{int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count()}"
