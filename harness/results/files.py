@@ -31,11 +31,14 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
         with writing(path):
             make_folder(path.parent)
             stream = path.open("xb")
-        with stream:
+        try:
             yield stream
             with writing(path):
                 stream.flush()
                 os.fsync(stream.fileno())
+        finally:
+            with writing(path):  # closing writes what is still buffered, so it fails on a full disk too
+                stream.close()
     except BaseException:
         path.unlink(missing_ok=True)
         raise
@@ -90,7 +93,8 @@ def sync_folder(folder: Path) -> None:
 
 
 def _typed(path: Path, error: OSError) -> HarnessError:
-    message = f"{path}: can't be written: {error.strerror or error}"
+    shown = path.parent if path.suffix == TEMPORARY else path
+    message = f"{shown}: can't be written to: {error.strerror or error}"
     if error.errno in _FULL:
         return RunError(
             message, "Free some space or pass --results with a folder on another disk, then run again."

@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -15,7 +16,7 @@ from tests.results.examples import draft, score
 FILE = Path("runs/ab/record.json")
 
 
-def rewritten(change: dict, *, sealed: bool = True) -> str:
+def rewritten(change: dict[str, Any], *, sealed: bool = True) -> str:
     """The text of a record with some fields changed, with the run id that belongs to them or the old one."""
     payload = json.loads(to_json(seal(draft()))) | change
     content = {key: value for key, value in payload.items() if key != "run_id"}
