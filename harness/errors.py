@@ -50,7 +50,7 @@ class Fault:
     suggestion: str = ""
 
     def __str__(self) -> str:
-        where = f"{self.file}:{self.line}"
+        where = f"{self.file}:{self.line}" if self.line else str(self.file)
         text = f"{where}  {self.key}: {self.message}" if self.key else f"{where}  {self.message}"
         return f"{text} {self.suggestion}".rstrip()
 

@@ -58,7 +58,9 @@ class Data(Section):
     """Configuration of the dataset."""
     revision: str | None = None
     """Branch, tag or commit; the resolved commit goes into the record."""
-    splits: Splits = Splits(train="train", validation="validation", test="test")
+    splits: Splits = Field(
+        default=Splits(train="train", validation="validation", test="test"), json_schema_extra=UNSCORED
+    )
     """Names of the splits."""
     split: Literal["train", "validation", "test"] = "test"
     """Which of the splits is scored."""
@@ -196,7 +198,7 @@ class Task(Section):
     """Generation settings."""
     metrics: tuple[MetricSpec, ...] = Field(min_length=1)
     """Metrics; the first one decides."""
-    statistics: Statistics = Statistics()
+    statistics: Statistics = Field(default=Statistics(), json_schema_extra=UNSCORED)
     """Intervals."""
     run: Run = Field(default=Run(), json_schema_extra=UNSCORED)
     """Batches, workers, tolerance of failures."""

@@ -1,0 +1,116 @@
+"""What is to be predicted, in which batches: similar costs together, the largest first.
+
+Batches are made from the whole window before anything finished is taken out of them, so a run that is
+resumed, or shared by any number of processes, puts the same samples together as one never interrupted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+
+from harness.data import Window
+from harness.errors import SampleError
+from harness.models.base import Adapter
+from harness.progress import Progress
+from harness.spec.digest import digest_of
+from harness.types import Audio, Failure, Media, Sample
+
+ROWS_PER_JOB = 64
+
+
+@dataclass
+class Plan:
+    """Per row of a window: cache key, cost, media length; and the batches, as lists of rows.
+
+    Rows with the same key (the same clip twice) are in the batches once. `fingerprint` is a SHA-256 over
+    ids, targets and inputs of all rows so far, whatever model is asked.
+    """
+
+    fingerprint: str = ""
+
+    keys: list[str] = field(default_factory=list)
+    costs: list[float] = field(default_factory=list)
+    media_seconds: list[float] = field(default_factory=list)
+    failures: dict[int, Failure] = field(default_factory=dict)
+    batches: list[list[int]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Row:
+    key: str
+    content: str = ""
+    cost: float = 0.0
+    seconds: float = 0.0
+    bucket: Hashable = None
+    failure: Failure | None = None
+
+
+def make_plan(
+    window: Window, adapter: Adapter, batch_size: int, workers: int, progress: Progress, before: str = ""
+) -> Plan:
+    """Look at every row's header and digest (in threads), then group the rows into batches.
+
+    `before` is the fingerprint of the windows before this one.
+    """
+    plan = Plan(fingerprint=before)
+    buckets: dict[Hashable, list[int]] = {}
+    seen: set[str] = set()
+    for number, row in enumerate(_rows(window, adapter, workers, progress)):
+        plan.fingerprint = sha256(f"{plan.fingerprint}{row.content}".encode()).hexdigest()
+        plan.keys.append(row.key)
+        plan.costs.append(row.cost)
+        plan.media_seconds.append(row.seconds)
+        if row.failure is not None:
+            plan.failures[number] = row.failure
+        elif row.key not in seen:
+            seen.add(row.key)
+            buckets.setdefault(row.bucket, []).append(number)
+    plan.batches = list(_batches(list(buckets.values()), plan.costs, batch_size))
+    return plan
+
+
+def _rows(window: Window, adapter: Adapter, workers: int, progress: Progress) -> Iterator[_Row]:
+    def job(start: int) -> list[_Row]:
+        return [_row(window, at, adapter) for at in range(start, min(start + ROWS_PER_JOB, len(window)))]
+
+    with ThreadPoolExecutor(workers) as pool:
+        for rows in pool.map(job, range(0, len(window), ROWS_PER_JOB)):
+            progress.advance(len(rows))
+            yield from rows
+
+
+def _row(window: Window, at: int, adapter: Adapter) -> _Row:
+    try:
+        sample = window[at]
+        media = media_digests(sample)
+        texts = {name: value for name, value in sample.inputs.items() if isinstance(value, str)}
+        content = digest_of([sample.id, sample.group, sample.target, texts, media])
+        key = digest_of([adapter.request(sample), media])
+        return _Row(key, content, adapter.cost(sample), media_seconds(sample), adapter.bucket(sample))
+    except SampleError as error:
+        failed = digest_of(["failed", window.ids[at]])
+        return _Row(failed, failed, failure=Failure.of(error))
+
+
+def media_digests(sample: Sample) -> dict[str, str]:
+    """Content digest of each piece of media. Raises MediaError."""
+    return {name: value.digest() for name, value in sample.inputs.items() if isinstance(value, Media)}
+
+
+def media_seconds(sample: Sample) -> float:
+    """Length of the sample's audio in seconds. Raises MediaError."""
+    return sum(value.seconds() for value in sample.inputs.values() if isinstance(value, Audio))
+
+
+def _batches(buckets: Sequence[list[int]], costs: Sequence[float], size: int) -> Iterator[list[int]]:
+    """Buckets by their largest cost, rows within them by falling cost; the row's number breaks ties."""
+
+    def order(at: int) -> tuple[Any, ...]:
+        return (-costs[at], at)
+
+    for bucket in sorted((sorted(bucket, key=order) for bucket in buckets), key=lambda rows: order(rows[0])):
+        yield from (bucket[start : start + size] for start in range(0, len(bucket), size))

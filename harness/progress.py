@@ -1,0 +1,89 @@
+"""Progress of long work on standard error: a bar in a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+SECONDS_BETWEEN_LINES = 20.0
+
+
+class Progress(Protocol):
+    """Something that is told about finished work."""
+
+    def advance(self, done: int = 1) -> None:
+        """Count `done` more units as finished."""
+
+
+class Silent:
+    """Progress that nobody watches."""
+
+    def advance(self, done: int = 1) -> None:
+        """Count nothing."""
+
+
+class Lines:
+    """A line on standard error at most every 20 seconds, with the time left."""
+
+    def __init__(self, what: str, total: int | None, unit: str) -> None:
+        self._what, self._total, self._unit = what, total, unit
+        self._done = 0
+        self._started = self._printed = time.monotonic()
+
+    def advance(self, done: int = 1) -> None:
+        """Count `done` more units; print when the last line is long ago."""
+        self._done += done
+        now = time.monotonic()
+        if now - self._printed >= SECONDS_BETWEEN_LINES:
+            self._printed = now
+            print(self._line(now), file=sys.stderr, flush=True)  # noqa: T201
+
+    def _line(self, now: float) -> str:
+        if not self._total:
+            return f"{self._what}: {self._done} {self._unit}"
+        left = (now - self._started) / self._done * (self._total - self._done)
+        return f"{self._what}: {self._done} of {self._total} {self._unit}, about {left:.0f} s left"
+
+
+@contextmanager
+def progress(what: str, total: int | None, unit: str = "samples", *, show: bool = True) -> Iterator[Progress]:
+    """Progress of `total` units (None when unknown) of `what`; silent when `show` is false."""
+    if not show or total == 0:
+        yield Silent()
+        return
+    if not sys.stderr.isatty():
+        yield Lines(what, total, unit)
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield _Task(bar, task)
+
+
+class _Task:
+    def __init__(self, bar: object, task: object) -> None:
+        self._bar, self._task = bar, task
+
+    def advance(self, done: int = 1) -> None:
+        self._bar.advance(self._task, done)  # type: ignore[attr-defined]

@@ -1,0 +1,83 @@
+"""Faults in the parts of a task file that registries own: metrics, normalizers, builders, families."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeAlias
+
+from pydantic import TypeAdapter, ValidationError
+
+from harness.errors import HarnessError
+from harness.registry import BUILDERS, FAMILIES, METRICS, NORMALIZERS, Registry, near
+from harness.spec.document import KeyPath
+from harness.spec.schema import MetricSpec
+
+Found: TypeAlias = tuple[KeyPath, str, str]
+
+
+def faults(data: Mapping[str, Any]) -> Iterator[Found]:
+    """Path, message and suggestion of each fault; whatever has the wrong shape is left to the schema."""
+    metrics = data.get("metrics")
+    for index, value in enumerate(metrics if isinstance(metrics, list) else []):
+        yield from _metric_faults(value, ("metrics", index))
+    model = data.get("model")
+    if isinstance(model, dict) and isinstance(model.get("family"), str):
+        yield from _unknown(FAMILIES, model["family"], ("model", "family"))
+    section = data.get("data")
+    if isinstance(section, dict) and isinstance(section.get("path"), str):
+        yield from _builder_faults(section)
+
+
+def _metric_faults(value: Any, path: KeyPath) -> Iterator[Found]:
+    try:
+        metric = MetricSpec.model_validate(value)
+    except ValidationError:
+        return
+    unknown = list(_unknown(METRICS, metric.name, path))
+    yield from unknown
+    normalizer = metric.options.get("normalizer")
+    if isinstance(normalizer, str) and normalizer != "whisper" and normalizer not in NORMALIZERS:
+        hint = near(normalizer, [*NORMALIZERS, "whisper"]) or f"Known: {', '.join(NORMALIZERS)}, whisper."
+        yield (*path, metric.name, "normalizer"), f"there is no normalizer '{normalizer}'.", hint
+    if not unknown:
+        yield from _option_faults(METRICS.get(metric.name), metric.options, (*path, metric.name))
+
+
+def _builder_faults(section: Mapping[str, Any]) -> Iterator[Found]:
+    path, given = section["path"], section.get("options", {})
+    if not path.startswith("synthetic:"):
+        if given:
+            yield ("data", "options"), "only synthetic datasets take options.", ""
+        return
+    name = path.removeprefix("synthetic:")
+    unknown = list(_unknown(BUILDERS, name, ("data", "path")))
+    yield from unknown
+    if not unknown and isinstance(given, dict):
+        yield from _option_faults(BUILDERS.get(name).Options, given, ("data", "options"))
+
+
+def _unknown(registry: Registry[Any], name: str, path: KeyPath) -> Iterator[Found]:
+    if name not in registry:
+        hint = near(name, registry) or f"Known: {', '.join(sorted(registry))}."
+        yield path, f"there is no {registry.what} '{name}'.", hint
+
+
+def _option_faults(kind: Any, given: Mapping[str, Any], path: KeyPath) -> Iterator[Found]:
+    """What `kind` (a pydantic model or dataclass) says of these options."""
+    try:
+        TypeAdapter(kind).validate_python(dict(given))
+    except ValidationError as error:
+        for detail in error.errors():
+            where = (*path, *detail["loc"])
+            if detail["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+                yield where, "unknown option.", near(str(detail["loc"][-1]), _names(kind))
+            else:
+                message = detail["msg"].replace("Input should be", "should be").removeprefix("Value error, ")
+                yield where, f"{message}.", ""
+    except HarnessError as error:
+        yield path, error.message, error.hint
+
+
+def _names(kind: Any) -> list[str]:
+    fields = getattr(kind, "model_fields", None) or getattr(kind, "__pydantic_fields__", {})
+    return list(fields)

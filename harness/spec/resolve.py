@@ -1,0 +1,134 @@
+"""From a task file to concrete documents: extends, params, --set, matrix, {placeholders}."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from harness.errors import Fault, SpecError, UsageError
+from harness.registry import near
+from harness.spec.document import Document, KeyPath, Origin, read
+from harness.spec.find import extended_file
+from harness.spec.schema import Task
+
+PLACEHOLDER = re.compile(r"\{([A-Za-z_]\w*)\}")
+LITERAL_KEYS = ("description", "params", "matrix")
+
+
+def compose(file: Path, _chain: tuple[Path, ...] = ()) -> Document:
+    """The file laid over everything it extends. Raises SpecError."""
+    document = read(file)
+    extends = document.data.pop("extends", None)
+    if extends is None:
+        return document
+    origin = document.origins.pop(("extends",))
+    if not isinstance(extends, str):
+        raise SpecError([_fault(origin, "extends", "should be the name of one file")])
+    parent = extended_file(extends, by=file)
+    if parent is None:
+        raise SpecError(
+            [_fault(origin, "extends", f"there is no file '{extends}' beside this one or shipped")]
+        )
+    chain = (*_chain, file.resolve())
+    if parent.resolve() in chain:
+        raise SpecError([_fault(origin, "extends", f"'{extends}' extends this file in turn")])
+    return compose(parent, chain).merged(document)
+
+
+def apply_settings(document: Document, settings: Sequence[tuple[str, Any]]) -> None:
+    """Lay `--set K=V` over the document: K is a parameter, or a dotted path such as generate.num_beams."""
+    for key, value in settings:
+        origin = Origin(Path(f"--set {key}={value}"), 0)
+        if key in _mapping(document, "params"):
+            document.put(("params", key), value, origin)
+            _mapping(document, "matrix").pop(key, None)
+        elif key.split(".")[0] in Task.model_fields:
+            document.put(tuple(key.split(".")), value, origin)
+        else:
+            known = [*_mapping(document, "params"), *Task.model_fields]
+            hint = near(key, known) or f"Its parameters: {', '.join(_mapping(document, 'params')) or 'none'}."
+            raise UsageError(f"--set {key}: the task has no such parameter or key", hint)
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """One `K=V` of the command line; V is read as YAML, so 5 is a number and [a, b] a list."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise UsageError(f"--set {text}: expected NAME=VALUE")
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        return key.strip(), YAML(typ="safe", pure=True).load(value)
+    except YAMLError as error:
+        raise UsageError(f"--set {text}: the value is not valid YAML") from error
+
+
+def cells(document: Document) -> Iterator[tuple[dict[str, Any], Document]]:
+    """Each combination of the matrix and its document, every {placeholder} filled in. Raises SpecError."""
+    matrix = _mapping(document, "matrix")
+    faults = list(_matrix_faults(document, matrix))
+    if faults:
+        raise SpecError(faults)
+    for combination in itertools.product(*matrix.values()):
+        cell = Document(deepcopy(document.data), document.origins)
+        chosen = dict(zip(matrix, combination, strict=True))
+        if chosen:
+            cell.data["params"].update(chosen)
+        _fill(cell)
+        yield chosen, cell
+
+
+def _matrix_faults(document: Document, matrix: Mapping[str, Any]) -> Iterator[Fault]:
+    params = _mapping(document, "params")
+    for name, values in matrix.items():
+        origin = document.origin(("matrix", name))
+        if name not in params:
+            yield _fault(origin, f"matrix.{name}", "is not a parameter", near(name, params))
+        if not isinstance(values, list) or not values:
+            yield _fault(origin, f"matrix.{name}", "should be a list of values")
+
+
+def _fill(cell: Document) -> None:
+    params = _mapping(cell, "params")
+    faults: list[Fault] = []
+
+    def fill(value: Any, path: KeyPath) -> Any:
+        if isinstance(value, dict):
+            return {key: fill(inner, (*path, key)) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [fill(inner, (*path, index)) for index, inner in enumerate(value)]
+        if not isinstance(value, str):
+            return value
+        for name in PLACEHOLDER.findall(value):
+            if name not in params:
+                message = f"'{{{name}}}' is not a parameter of this task"
+                hint = near(name, params) or "Declare it under params."
+                faults.append(_fault(cell.origin(path), dotted(path), message, hint))
+        if (whole := PLACEHOLDER.fullmatch(value)) and whole[1] in params:
+            return params[whole[1]]
+        return PLACEHOLDER.sub(lambda found: str(params.get(found[1], found[0])), value)
+
+    cell.data = {
+        key: value if key in LITERAL_KEYS else fill(value, (key,)) for key, value in cell.data.items()
+    }
+    if faults:
+        raise SpecError(faults)
+
+
+def dotted(path: KeyPath) -> str:
+    """A key's path as users write it: metrics[0].options."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
+
+
+def _mapping(document: Document, key: str) -> dict[str, Any]:
+    value = document.data.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _fault(origin: Origin, key: str, message: str, suggestion: str = "") -> Fault:
+    return Fault(origin.file, origin.line, key, message, suggestion)

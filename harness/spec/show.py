@@ -1,0 +1,77 @@
+"""A task as text: every value with where it comes from, and the schema with every field's meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic.fields import FieldInfo
+
+from harness.spec.load import ResolvedTask, flat
+from harness.spec.resolve import dotted
+from harness.spec.schema import Section, Task
+
+
+def values(resolved: ResolvedTask) -> Iterator[tuple[str, str, str]]:
+    """Key, value and origin of every value of the task; origin is a file:line, a --set, or "default"."""
+    for path, value in flat(resolved.task.model_dump(mode="json")):
+        origin = resolved.origin(path) or _item_origin(resolved, path)
+        where = "default" if origin is None else f"{_short(origin.file)}:{origin.line}".removesuffix(":0")
+        yield dotted(path), _text(value), where
+
+
+def schema() -> Iterator[tuple[str, str, str, str]]:
+    """Key, type, default and meaning of every field of a task file."""
+    yield "extends", "str", "none", "Another task file that this one is laid over."
+    yield from _fields(Task, "")
+
+
+def _fields(section: type[Section], prefix: str) -> Iterator[tuple[str, str, str, str]]:
+    for name, field in section.model_fields.items():
+        inner = _section_of(field.annotation)
+        default = "required" if field.is_required() else _text(field.get_default(call_default_factory=True))
+        shown = "" if inner else default
+        yield f"{prefix}{name}", _type(field), shown, field.description or ""
+        if inner:
+            yield from _fields(inner, f"{prefix}{name}.")
+
+
+def _section_of(annotation: Any) -> type[Section] | None:
+    if isinstance(annotation, type):
+        return annotation if issubclass(annotation, Section) else None
+    return next((inner for argument in get_args(annotation) if (inner := _section_of(argument))), None)
+
+
+def _type(field: FieldInfo) -> str:
+    annotation = field.annotation
+    name = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    return name.replace("typing.", "").replace("harness.spec.schema.", "").replace(", ...", "...")
+
+
+def _text(value: Any) -> str:
+    return "none" if value is None else str(value)
+
+
+def _item_origin(resolved: ResolvedTask, path: tuple[str | int, ...]) -> Any:
+    """Values inside lists are shown with the origin of the nearest key that was written."""
+    while len(path) > 1:
+        path = path[:-1]
+        if (found := resolved.origin(path)) and not isinstance(_at(resolved, path), dict):
+            return found
+    return None
+
+
+def _at(resolved: ResolvedTask, path: tuple[str | int, ...]) -> Any:
+    value: Any = resolved.document.data
+    for part in path:
+        value = value[part]
+    return value
+
+
+def _short(file: Path) -> str:
+    """The file relative to where the user stands, when that is shorter."""
+    try:
+        return str(file.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(file)
