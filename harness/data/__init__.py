@@ -1,0 +1,6 @@
+"""Datasets from the Hub, from this machine, or made on the spot, as windows of samples."""
+
+from harness.data.dataset import Dataset, Window
+from harness.data.loading import load
+
+__all__ = ["Dataset", "Window", "load"]

@@ -1,0 +1,136 @@
+"""From a task file's data section to a dataset: find the split, check the columns, add the steps."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from harness.data.columns import require_columns
+from harness.data.dataset import Dataset, make_dataset
+from harness.data.join import load_join
+from harness.data.rows import Opened, Request, Rows, Step, SteppedRows, Stream
+from harness.data.samples import SampleMaker
+from harness.data.synthetic import PREFIX, open_synthetic
+from harness.data.transform import load_transform
+from harness.errors import DataError, RowError
+from harness.spec.schema import Data
+
+Purpose: TypeAlias = Literal["train", "validation", "test"]
+_TRIED_ROWS = 10
+
+
+def load(
+    data: Data,
+    *,
+    base: Path,
+    inputs: tuple[str, ...],
+    split: Purpose | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    offline: bool = False,
+) -> Dataset:
+    """The samples of one split of the task's data.
+
+    `inputs` are the columns that the task's kind gives to the model; every mapped column is checked
+    before anything else. `split` is a purpose, the task's own (`data.split`) when not given. `limit`
+    takes a seeded subset: the same seed's subset of 10 lies within its subset of 100.
+
+    Raises DataError when the dataset, split or a column isn't there or ids are not unique, RemoteError
+    when a hub can't be reached, UsageError for an unknown synthetic dataset.
+    """
+    if limit is not None and limit < 1:
+        raise DataError(f"the limit is {limit}: it must be at least 1")
+    request = _request(data, base, split, offline)
+    opened = open_split(request)
+    rows = _with_steps(opened.rows, data, request)
+    _check(opened.rows, rows, data, request)
+    root = opened.rows.media_root if isinstance(opened.rows, Rows) else None
+    maker = SampleMaker(data.columns, inputs, root)
+    return make_dataset(rows, maker, request, revision=opened.revision, limit=limit, seed=seed)
+
+
+def open_split(request: Request) -> Opened:
+    """The rows of a split, wherever they are. Raises DataError, RemoteError, UsageError."""
+    if request.path.startswith(PREFIX):
+        return open_synthetic(request)
+    raise DataError(f"there is no dataset '{request.path}'")
+
+
+def _request(data: Data, base: Path, purpose: Purpose | None, offline: bool) -> Request:
+    purpose = purpose or data.split
+    split = getattr(data.splits, purpose)
+    if split is None:
+        raise DataError(
+            f"the task names no {purpose} split",
+            f"Add data.splits.{purpose}: the split's name in {data.path}.",
+        )
+    return Request(
+        path=data.path,
+        split=split,
+        name=data.name,
+        revision=data.revision,
+        options=data.options,
+        streaming=data.streaming,
+        offline=offline,
+        base=base,
+    )
+
+
+def _with_steps(rows: Rows | Stream, data: Data, request: Request) -> Rows | Stream:
+    """The rows with the task's join and transform, in this order, applied on access."""
+    steps = []
+    if data.join is not None:
+        require_columns({"on": data.join.on}, rows.columns, "data.join", str(request))
+        steps.append(_join(data, request))
+    if data.transform is not None:
+        steps.append(load_transform(data.transform, request.base))
+    elif isinstance(rows, Rows):
+        wanted = set(data.columns.values()) | ({data.join.on} if data.join else set())
+        rows = rows.only(wanted & set(rows.columns))
+    if not steps:
+        return rows
+    if isinstance(rows, Stream):
+        return Stream(rows.rows, rows.columns, tuple(steps))
+    return SteppedRows(rows, steps)
+
+
+def _join(data: Data, request: Request) -> Step:
+    join = data.join
+    assert join is not None
+    same = join.path in (None, data.path)
+    other = replace(
+        request,
+        path=join.path or data.path,
+        name=join.name,
+        revision=data.revision if same else None,
+        options=data.options if same else {},
+        streaming=False,
+    )
+    rows = open_split(other).rows
+    assert isinstance(rows, Rows)
+    return load_join(rows, join.on, join.take, other)
+
+
+def _check(raw: Rows | Stream, rows: Rows | Stream, data: Data, request: Request) -> None:
+    """Refuses a mapping to columns that neither the dataset nor its join or transform has."""
+    present = [*raw.columns, *(data.join.take if data.join else ())]
+    what = str(request)
+    if data.transform is not None:
+        present = _columns_after_steps(rows, data.transform)
+        what = f"{what}, after the transform,"
+    require_columns(data.columns, present, "data.columns", what)
+
+
+def _columns_after_steps(rows: Rows | Stream, transform: str) -> list[str]:
+    """The keys of the first row that can be read and transformed. Raises DataError when none can."""
+    if isinstance(rows, Stream):
+        rows = rows.window(list(islice(rows, _TRIED_ROWS)))
+    reason = "there are no rows"
+    for position in range(min(_TRIED_ROWS, len(rows))):
+        try:
+            return list(rows[position])
+        except RowError as error:
+            reason = str(error)
+    raise DataError(f"data.transform: '{transform}' could transform none of the first rows: {reason}")
