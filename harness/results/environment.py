@@ -8,10 +8,10 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from harness import __version__
 from harness.results.record import EnvironmentPart, GitPart
 
 LIBRARIES = (
-    "mm-harness",
     "torch",
     "transformers",
     "tokenizers",
@@ -37,7 +37,8 @@ GIT_SECONDS = 10
 def environment(folder: Path | None = None) -> EnvironmentPart:
     """Versions of the libraries that can change a score, and git's state of `folder` (the working folder)."""
     return EnvironmentPart(
-        versions={name: found for name in LIBRARIES if (found := installed(name))},
+        versions={"mm-harness": __version__}
+        | {name: found for name in LIBRARIES if (found := installed(name))},
         python=platform.python_version(),
         platform=f"{platform.system()} {platform.machine()}",
         git=_git_state(folder or Path.cwd()),

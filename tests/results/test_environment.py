@@ -4,6 +4,7 @@ import platform
 import subprocess
 from pathlib import Path
 
+from harness import __version__
 from harness.results.environment import environment
 
 
@@ -16,7 +17,11 @@ def test_versions_of_what_computes_the_score(tmp_path: Path):
     found = environment(tmp_path)
     assert found.versions["torch"].startswith("2.")
     assert {"transformers", "datasets", "numpy"} <= set(found.versions)
-    assert found.python == platform.python_version()
+    assert found.versions["mm-harness"] == __version__
+    assert (found.python, found.platform) == (
+        platform.python_version(),
+        f"{platform.system()} {platform.machine()}",
+    )
 
 
 def test_no_repository_is_no_commit(tmp_path: Path):
@@ -36,7 +41,3 @@ def test_a_changed_file_makes_the_repository_dirty(tmp_path: Path):
     assert len(clean.commit) == 40
     assert (clean.dirty, dirty.dirty) == (False, True)
     assert clean.commit == dirty.commit
-
-
-def test_the_host_is_not_named(tmp_path: Path):
-    assert platform.node() not in environment(tmp_path).model_dump_json()
