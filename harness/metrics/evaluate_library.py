@@ -72,12 +72,12 @@ class EvaluateMetric(CorpusMetric):
     def compute(self, predictions: Sequence[Any], targets: Sequence[Any]) -> float:
         """The chosen entry of the metric's result.
 
-        Raises UsageError when the result doesn't have it, RunError when the metric itself fails.
+        Raises UsageError when the result doesn't have it, RunError when the metric itself fails, and
+        RemoteError when it has to come from the Hub and doesn't.
         """
+        module = self._module
         try:
-            result = self._module.compute(
-                predictions=list(predictions), references=list(targets), **self.arguments
-            )
+            result = module.compute(predictions=list(predictions), references=list(targets), **self.arguments)
         except Exception as error:  # the metric is somebody else's code
             raise RunError(
                 f"metric '{self.name}' of the evaluate library failed: {error}",
@@ -108,9 +108,12 @@ class EvaluateMetric(CorpusMetric):
             return evaluate.load(self.path, config_name=self.config, keep_in_memory=True)
         except ImportError as error:
             raise UsageError(f"metric '{self.name}' can't be loaded: {error}") from error
-        except (OSError, ConnectionError) as error:
+        except OSError as error:
+            if self.path.endswith(".py"):
+                raise UsageError(f"there is no metric script at {self.path}") from error
             raise RemoteError(
-                f"metric '{self.path}' of the evaluate library can't be loaded: {error}",
+                f"metric '{self.path}' of the evaluate library is not on this disk, "
+                f"and {evaluate.config.HF_ENDPOINT} doesn't have it or can't be reached",
                 "Without network, a script works by its path (./my_metric.py), and so does a metric that was "
                 "loaded before; wer, cer, bleu, chrf and chrf++ are built in and need nothing.",
             ) from error

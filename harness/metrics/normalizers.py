@@ -37,8 +37,7 @@ def lower(text: str) -> str:
 def whisper_english(text: str) -> str:
     """Whisper's English normalizer: contractions, numbers, spelling, punctuation, fillers.
 
-    "..." becomes "." and stays. Spaces at the ends may stay too. Raises UsageError when the list of
-    spellings isn't installed.
+    "..." becomes "." and stays. Raises UsageError when the list of spellings isn't installed.
     """
     return _english()(text)
 
