@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+LONGEST_WAIT = timedelta(hours=24)
+"""One process may plan or finish a long batch while the others wait; the launcher ends them if it dies."""
 
 
 @dataclass(frozen=True)
@@ -44,5 +48,6 @@ def processes() -> Processes:
         return Processes()
     from accelerate import PartialState
 
-    state = PartialState(cpu=os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes"))
+    on_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
+    state = PartialState(cpu=on_cpu, timeout=LONGEST_WAIT)
     return Processes(state.process_index, state.num_processes, state)

@@ -60,7 +60,7 @@ def make_plan(
     buckets: dict[Hashable, list[int]] = {}
     seen: set[str] = set()
     for number, row in enumerate(_rows(window, adapter, workers, progress)):
-        plan.fingerprint = sha256(f"{plan.fingerprint}{row.content}".encode()).hexdigest()
+        plan.fingerprint = extended(plan.fingerprint, row.content)
         plan.keys.append(row.key)
         plan.costs.append(row.cost)
         plan.media_seconds.append(row.seconds)
@@ -86,14 +86,22 @@ def _rows(window: Window, adapter: Adapter, workers: int, progress: Progress) ->
 def _row(window: Window, at: int, adapter: Adapter) -> _Row:
     try:
         sample = window[at]
-        media = media_digests(sample)
-        texts = {name: value for name, value in sample.inputs.items() if isinstance(value, str)}
-        content = digest_of([sample.id, sample.group, sample.target, texts, media])
-        key = digest_of([adapter.request(sample), media])
+        key = digest_of([adapter.request(sample), media_digests(sample)])
+        content = content_digest(sample)
         return _Row(key, content, adapter.cost(sample), media_seconds(sample), adapter.bucket(sample))
     except SampleError as error:
-        failed = digest_of(["failed", window.ids[at]])
-        return _Row(failed, failed, failure=Failure.of(error))
+        return _Row("", window.ids[at], failure=Failure.of(error))
+
+
+def content_digest(sample: Sample) -> str:
+    """SHA-256 over what a sample is, whoever is asked: id, group, target, inputs. Raises MediaError."""
+    texts = {name: value for name, value in sample.inputs.items() if isinstance(value, str)}
+    return digest_of([sample.id, sample.group, sample.target, texts, media_digests(sample)])
+
+
+def extended(fingerprint: str, content: str) -> str:
+    """The fingerprint of a dataset with one more row."""
+    return sha256(f"{fingerprint}{content}".encode()).hexdigest()
 
 
 def media_digests(sample: Sample) -> dict[str, str]:

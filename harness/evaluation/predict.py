@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import uuid4
 
 from harness.data import Dataset, Window
@@ -25,6 +25,9 @@ from harness.models.base import Adapter, Batch
 from harness.processes import Processes
 from harness.progress import progress
 from harness.types import Failure, Output, Prediction, Sample
+
+Outcome: TypeAlias = tuple[int, Output | Failure, float]
+"""Row, what came of it, and its seconds."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,8 @@ class Engine:
     """Predicts a dataset with one adapter.
 
     `context` is the cache folder of everything that decides outputs besides the sample (weights, settings,
-    precision); `reuse` is false to predict anew what the cache already has.
+    precision); `reuse` is false to predict anew what the cache already has; `warm_up` runs one sample
+    untimed first, so that a GPU's start-up doesn't count as transcription time.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class Engine:
         workers: int,
         processes: Processes | None = None,
         reuse: bool = True,
+        warm_up: bool = False,
         show_progress: bool = True,
     ) -> None:
         self._adapter = adapter
@@ -60,6 +65,7 @@ class Engine:
         self._workers = workers
         self._processes = processes or Processes()
         self._reuse = reuse
+        self._warm_up = warm_up
         self._show = show_progress and self._processes.main
         self._journal = Journal(context, self._processes.share(uuid4().hex))
         self._succeeded = False
@@ -84,6 +90,9 @@ class Engine:
         self.fingerprint = plan.fingerprint
         pending = self._processes.share(self._pending(plan) if self._processes.main else None)
         mine = pending[self._processes.rank :: self._processes.world]
+        if self._warm_up and mine:
+            self._outcomes(window, encode_rows(self._adapter, window, mine[0][:1]))
+            self._warm_up = False
         total = sum(map(len, pending))
         with progress("Predicting", total, show=self._show and total > 0) as bar:
             for rows in self._finished(window, plan, mine):
@@ -108,11 +117,8 @@ class Engine:
     def _finished(self, window: Window, plan: Plan, batches: list[list[int]]) -> Iterator[int]:
         """Predict these batches, journal each, and yield how many rows each had."""
         for encoded in self._encoded(window, batches):
-            outcomes: list[tuple[int, Output | Failure, float]] = [
-                (row, failure, 0.0) for row, failure in encoded.failures.items()
-            ]
-            if encoded.batch is not None:
-                outcomes += self._outcomes(window, encoded)
+            outcomes: list[Outcome] = [(row, failure, 0.0) for row, failure in encoded.failures.items()]
+            outcomes += self._outcomes(window, encoded)
             self._journal.append((plan.keys[row], _row(outcome, spent)) for row, outcome, spent in outcomes)
             yield len(encoded.rows)
 
@@ -132,9 +138,10 @@ class Engine:
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
 
-    def _outcomes(self, window: Window, encoded: Encoded) -> list[tuple[int, Output | Failure, float]]:
-        """Row, outcome and seconds of every row of an encoded batch."""
-        assert encoded.batch is not None
+    def _outcomes(self, window: Window, encoded: Encoded) -> list[Outcome]:
+        """What came of every row of an encoded batch."""
+        if encoded.batch is None:
+            return []
         good = [row for row in encoded.rows if row not in encoded.failures]
         started = time.perf_counter()
         try:
@@ -149,9 +156,7 @@ class Engine:
         spent = (time.perf_counter() - started + encoded.batch.seconds) / len(good)
         return [(row, output, spent) for row, output in zip(good, outputs, strict=True)]
 
-    def _after_error(
-        self, window: Window, rows: list[int], error: Exception
-    ) -> list[tuple[int, Output | Failure, float]]:
+    def _after_error(self, window: Window, rows: list[int], error: Exception) -> list[Outcome]:
         """Halve on out-of-memory; otherwise try the rows one by one to find the ones at fault."""
         if len(rows) == 1:
             return [(rows[0], _failure(error), 0.0)]
@@ -163,16 +168,15 @@ class Engine:
             parts = [[row] for row in rows]
         del error
         memory.release()
-        outcomes = []
+        outcomes: list[Outcome] = []
         for part in parts:
             encoded = encode_rows(self._adapter, window, part)
             outcomes += [(row, failure, 0.0) for row, failure in encoded.failures.items()]
-            if encoded.batch is not None:
-                outcomes += self._outcomes(window, encoded)
+            outcomes += self._outcomes(window, encoded)
         self._check_not_hopeless(outcomes)
         return outcomes
 
-    def _check_not_hopeless(self, outcomes: list[tuple[int, Output | Failure, float]]) -> None:
+    def _check_not_hopeless(self, outcomes: list[Outcome]) -> None:
         """A model that has failed on everything so far is a broken run, not a set of broken samples."""
         failures = [outcome for _, outcome, _ in outcomes if isinstance(outcome, Failure)]
         if not self._succeeded and len(failures) == len(outcomes) > 1:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.types import Json, Output, Sample
+
+if TYPE_CHECKING:
+    from harness.models.weights import Weights
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ class Adapter(ABC):
     """
 
     info: ClassVar[AdapterInfo]
+    weights: Weights
 
     @abstractmethod
     def request(self, sample: Sample) -> Json:

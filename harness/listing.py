@@ -1,0 +1,126 @@
+"""What `harness list` and `harness show` tell, as tables of text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from harness.errors import UsageError
+from harness.results.record import Record
+from harness.results.store import SHORT_LENGTH, Store
+from harness.spec.find import find, shipped_tasks
+from harness.spec.load import load
+
+Table: TypeAlias = tuple[str, Sequence[str], Sequence[Sequence[str]]]
+Details: TypeAlias = tuple[str, Sequence[str], Sequence[Sequence[str]], Any]
+
+
+def listing(what: str, results: Path) -> Table:
+    """Title, headings and rows of `harness list WHAT`."""
+    return (
+        {"tasks": _tasks, "models": _models, "metrics": _metrics}[what]()
+        if what != "runs"
+        else _runs(results)
+    )
+
+
+def _tasks() -> Table:
+    rows = []
+    for name, file in shipped_tasks():
+        task = load(file)[0].task
+        params = " ".join(f"{key}={value}" for key, value in task.params.items())
+        rows.append((name, task.kind, params, task.description))
+    return "Shipped tasks", ("name", "kind", "parameters", "description"), rows
+
+
+def _models() -> Table:
+    from harness.models import FAMILY_OF_TYPE, info
+
+    rows = []
+    for family in sorted(set(FAMILY_OF_TYPE.values()) - {"dummy"}):
+        types = ", ".join(sorted(kind for kind, owner in FAMILY_OF_TYPE.items() if owner == family))
+        found = info(family)
+        rows.append((family, types, ", ".join(sorted(found.modes)), ", ".join(sorted(found.modalities))))
+    return "Model families", ("family", "config.model_type", "modes", "modalities"), rows
+
+
+def _metrics() -> Table:
+    from harness.registry import METRICS
+
+    rows = []
+    for name in sorted(METRICS):
+        kind = METRICS.get(name)
+        directions: dict[Any, str] = {True: "higher is better", False: "lower is better"}
+        direction = directions.get(getattr(kind, "higher_is_better", None), "as the metric says")
+        options = ", ".join(getattr(kind, "__pydantic_fields__", {}))
+        rows.append((name, getattr(kind, "unit", "") or "", direction, options))
+    return "Metrics", ("name", "unit", "direction", "options"), rows
+
+
+def _runs(results: Path) -> Table:
+    rows = [
+        (
+            record.run_id[:SHORT_LENGTH],
+            record.task,
+            record.model.checkpoint,
+            _scores(record),
+            f"{record.data.n}{' (limit)' if record.data.limit else ''}",
+            record.ended.strftime("%Y-%m-%d %H:%M"),
+        )
+        for record in Store(results).runs()
+    ]
+    return f"Runs in {results}", ("run", "task", "model", "scores", "samples", "ended (UTC)"), rows
+
+
+def _scores(record: Record) -> str:
+    part = record.metrics[record.primary]
+    if part.value is None:
+        return f"{record.primary} undefined"
+    bounds = f" [{part.ci95[0]:.2f}, {part.ci95[1]:.2f}]" if part.ci95 else ""
+    return f"{record.primary} {part.value:.2f}{part.unit}{bounds}"
+
+
+def details(what: str | None, schema: bool, settings: Sequence[str], results: Path) -> Details:
+    """Title, headings, rows and JSON of `harness show`: the schema, a task, or a run."""
+    if schema:
+        return _schema()
+    if what is None:
+        raise UsageError("show what?", "harness show TASK, harness show RUN, or harness show --schema")
+    try:
+        return _task(what, settings)
+    except UsageError:
+        store = Store(results)
+        if not any(run_id.startswith(what) for run_id in store.run_ids()) and what != "latest":
+            raise
+        return _run(store.get(what))
+
+
+def _schema() -> Details:
+    from harness.spec.schema import Task
+    from harness.spec.show import schema
+
+    headings = ("key", "type", "default", "meaning")
+    return "Keys of a task file", headings, list(schema()), Task.model_json_schema()
+
+
+def _task(what: str, settings: Sequence[str]) -> Details:
+    from harness.spec.resolve import parse_setting
+    from harness.spec.show import values
+
+    cells = load(find(what), [parse_setting(text) for text in settings])
+    rows = [row for cell in cells[:1] for row in values(cell)]
+    rows.append(("spec_id", cells[0].spec_id, "digest of what changes the score"))
+    title = f"Task {cells[0].task.name}" + (f", the first of {len(cells)} cells" if len(cells) > 1 else "")
+    payload = [
+        {"spec_id": cell.spec_id, "cell": dict(cell.cell), **cell.task.model_dump(mode="json")}
+        for cell in cells
+    ]
+    return title, ("key", "value", "from"), rows, {"cells": payload}
+
+
+def _run(record: Record) -> Details:
+    payload = record.model_dump(mode="json")
+    rows = [(key, json.dumps(value, ensure_ascii=False)) for key, value in payload.items()]
+    return f"Run {record.run_id[:SHORT_LENGTH]}", ("field", "value"), rows, payload

@@ -1,0 +1,195 @@
+"""What a person reads in the terminal after a run: scores, worst samples, where everything is."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from harness.metrics.base import Metric, build
+from harness.models.base import Rendered
+from harness.results.record import MetricPart, Record
+from harness.results.store import SHORT_LENGTH, Store
+from harness.types import Sample
+
+WORST = 5
+LISTED_FAILURES = 10
+
+
+def console() -> Console:
+    """Standard output; 80 columns wide when it isn't a terminal."""
+    terminal = Console()
+    return terminal if terminal.is_terminal else Console(width=max(80, terminal.width))
+
+
+def run_report(records: Sequence[Record], store: Store, cells: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """The table of runs, the worst samples of the worst run, failures, and what to do next."""
+    worst = max(records, key=_badness)
+    parts: list[RenderableType] = [score_table(records, cells), *_worst_samples(worst, store)]
+    parts += [line for record in records for line in _failures(record, store)]
+    return Group(*parts, *_where(records, store))
+
+
+def score_table(records: Sequence[Record], cells: Sequence[Mapping[str, Any]]) -> Table:
+    """One line per run: its cell, every metric with its 95% interval, samples, failures, speed."""
+    first = records[0]
+    table = Table(title=f"{first.task}: {first.model.checkpoint}", title_justify="left", title_style="bold")
+    for name in _cell_names(cells):
+        table.add_column(name)
+    for key, metric in first.metrics.items():
+        arrow = "↑" if metric.higher_is_better else "↓"
+        table.add_column(f"{key.upper()}{' ' + metric.unit if metric.unit else ''} {arrow} [95% CI]")
+    for heading in ("samples", "clusters", "failed", "speed"):
+        table.add_column(heading, justify="right")
+    for record, cell in zip(records, cells, strict=True):
+        primary = record.metrics[record.primary]
+        table.add_row(
+            *(str(cell.get(name, "")) for name in _cell_names(cells)),
+            *(score_text(metric) for metric in record.metrics.values()),
+            str(record.data.n),
+            str(primary.clusters),
+            str(record.failures.n),
+            speed_text(record),
+        )
+    return table
+
+
+def score_text(metric: MetricPart) -> str:
+    """12.31 [11.80, 12.90]: a score is never shown without its interval."""
+    if metric.value is None:
+        return "undefined"
+    bounds = f"[{metric.ci95[0]:.2f}, {metric.ci95[1]:.2f}]" if metric.ci95 else "[no interval]"
+    return f"{metric.value:.2f} {bounds}"
+
+
+def speed_text(record: Record) -> str:
+    """Audio seconds per second where there is audio, else samples per second."""
+    speed = record.speed
+    if speed.rtfx is not None:
+        return f"{speed.rtfx:.0f} x real time" if speed.rtfx >= 10 else f"{speed.rtfx:.1f} x real time"
+    if speed.samples_per_second is not None:
+        return f"{speed.samples_per_second:.1f} samples/s"
+    return "from cache" if record.family != "stored" else "stored"
+
+
+def worst_rows(record: Record, table: Any, count: int = WORST) -> list[dict[str, Any]]:
+    """Sample rows with the worst value of the deciding metric, the heavier first among equals."""
+    part = record.metrics[record.primary]
+    metric = build(part.metric.name, part.metric.options)
+    if not isinstance(metric, Metric) or not table.num_rows:
+        return []
+    import numpy as np
+
+    columns = [table.column(column).to_numpy(zero_copy_only=False) for column in part.columns]
+    stats = np.stack(columns, axis=1).astype(np.float64)
+    values = metric.reduce(stats)
+    badness = np.where(np.isnan(values), -np.inf, -values if metric.higher_is_better else values)
+    order = np.lexsort((-stats.sum(axis=1), -badness))[:count]
+    perfect = metric.reduce(np.zeros((1, stats.shape[1])) + 1e-9)[0] if metric.higher_is_better else 0.0
+    return [
+        {**table.slice(int(at), 1).to_pylist()[0], "value": float(values[at])}
+        for at in order
+        if np.isfinite(badness[at]) and values[at] != perfect
+    ]
+
+
+def _worst_samples(record: Record, store: Store) -> Iterable[RenderableType]:
+    rows = worst_rows(record, store.samples(record.run_id))
+    if not rows:
+        return
+    part = record.metrics[record.primary]
+    yield Text(f"\nWorst samples by {record.primary.upper()} (reference, hypothesis):", style="bold")
+    for row in rows:
+        yield Text.assemble((f"{row['id']}", "cyan"), f"  {row['value']:.1f}{part.unit}")
+        reference, hypothesis = word_diff(row["target_normalised"], row["prediction_normalised"])
+        yield Text("  ref ").append(reference)
+        yield Text("  hyp ").append(hypothesis)
+
+
+def word_diff(reference: str, hypothesis: str) -> tuple[Text, Text]:
+    """Both texts with the words that differ marked, on a plain terminal by brackets too."""
+    ref, hyp = reference.split(), hypothesis.split()
+    left, right = Text(), Text()
+    for operation, r0, r1, h0, h1 in difflib.SequenceMatcher(None, ref, hyp, autojunk=False).get_opcodes():
+        same = operation == "equal"
+        _append(left, ref[r0:r1], "" if same else "green")
+        _append(right, hyp[h0:h1], "" if same else "red")
+    return left, right
+
+
+def _append(text: Text, words: Sequence[str], style: str) -> None:
+    if words:
+        shown = " ".join(words)
+        text.append(f"[{shown}] " if style else f"{shown} ", style=style)
+
+
+def _failures(record: Record, store: Store) -> Iterable[RenderableType]:
+    if not record.failures.n:
+        return
+    share = record.failures.n / record.data.n
+    yield Text(f"\n{record.failures.n} of {record.data.n} samples failed ({share:.1%}):", style="bold red")
+    rows = store.samples(record.run_id).select(["id", "error"]).to_pylist()
+    failed = [row for row in rows if row["error"]]
+    yield from (Text(f"  {row['id']}  {row['error']}") for row in failed[:LISTED_FAILURES])
+    if len(failed) > LISTED_FAILURES:
+        yield Text(f"  ... and {len(failed) - LISTED_FAILURES} more in {store.samples_path(record.run_id)}")
+
+
+def _where(records: Sequence[Record], store: Store) -> Iterable[RenderableType]:
+    yield Text(f"\nRecorded in {store.root}:", style="bold")
+    for record in records:
+        yield Text(f"  {record.run_id[:SHORT_LENGTH]}  {store.record_path(record.run_id)}", no_wrap=True)
+    short = [record.run_id[:SHORT_LENGTH] for record in records]
+    yield Text(f"Look closer: harness show {short[-1]}")
+    yield Text(f"Compare:     harness compare {short[-1]} OTHER_RUN")
+
+
+def _badness(record: Record) -> float:
+    part = record.metrics[record.primary]
+    if part.value is None:
+        return float("-inf")
+    return -part.value if part.higher_is_better else part.value
+
+
+def _cell_names(cells: Sequence[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(name for cell in cells for name in cell))
+
+
+def rendered_report(sample: Sample, rendered: Rendered) -> RenderableType:
+    """One sample as the model would see it: tokens with the labels marked, shapes."""
+    tokens = Text("  ")
+    for token, label in rendered.tokens:
+        tokens.append(f"⟦{token}⟧" if label else token, style="bold green" if label else "dim")
+    shapes = [Text(f"  {name}: {shape}") for name, shape in {**rendered.shapes, **rendered.notes}.items()]
+    return Group(
+        Text(f"Sample {sample.id} as the model sees it", style="bold"),
+        Text(f"  target: {sample.target}"),
+        Text("\nDecoder tokens; ⟦these⟧ are labels:", style="bold"),
+        tokens,
+        Text("\nShapes and settings:", style="bold"),
+        *shapes,
+        Text("\nNothing was run or written."),
+    )
+
+
+def rows_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """A plain table of text."""
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def short_path(path: Path) -> str:
+    """The path relative to where the user stands, when it is below."""
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
