@@ -18,7 +18,7 @@ LAYERS: tuple[tuple[frozenset[str], ...], ...] = (
     (frozenset({"spec"}),),
     tuple(frozenset({name}) for name in ("data", "metrics", "models", "results")),
     tuple(frozenset({name}) for name in ("training", "evaluation")),
-    tuple(frozenset({name}) for name in ("leaderboard", "space", "hub", "doctor")),
+    tuple(frozenset({name}) for name in ("leaderboard", "space", "hub", "doctor", "listing", "report")),
     (frozenset({"pipeline"}),),
     (frozenset({"cli", "__main__"}),),
 )
