@@ -56,18 +56,23 @@ class Weights:
         with quiet(), _loading(self.checkpoint, "processor"):
             return AutoProcessor.from_pretrained(self.checkpoint.folder, local_files_only=True)
 
+    @cached_property
+    def config(self) -> Any:
+        """The checkpoint's config as transformers reads it, defaults filled in."""
+        from transformers import AutoConfig
+
+        with quiet(), _loading(self.checkpoint, "config"):
+            return AutoConfig.from_pretrained(self.checkpoint.folder, local_files_only=True)
+
     def generation_config(self) -> Any:
         """A fresh copy of the checkpoint's generation settings; derived from its config if it has none."""
-        from transformers import AutoConfig, GenerationConfig
+        from transformers import GenerationConfig
 
         self.checkpoint.files()
-        folder = self.checkpoint.folder
         with quiet(), _loading(self.checkpoint, "generation config"):
-            if (folder / "generation_config.json").is_file():
-                return GenerationConfig.from_pretrained(folder, local_files_only=True)
-            return GenerationConfig.from_model_config(
-                AutoConfig.from_pretrained(folder, local_files_only=True)
-            )
+            if (self.checkpoint.folder / "generation_config.json").is_file():
+                return GenerationConfig.from_pretrained(self.checkpoint.folder, local_files_only=True)
+            return GenerationConfig.from_model_config(self.config)
 
     def model(self, auto_class: str) -> Any:
         """The network in evaluation mode on the device, loaded through transformers' class `auto_class`.

@@ -1,0 +1,66 @@
+"""From generated token ids to text, counts and timestamps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.models.languages import language_name
+from harness.types import Json, Output
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads a tokenizer's ids; `first_timestamp` is the id of <|0.00|>, None without timestamps."""
+
+    tokenizer: Any
+    first_timestamp: int | None
+
+    def text_ids(self, ids: Sequence[int]) -> list[int]:
+        """The ids that are text: neither special tokens nor timestamps."""
+        special = set(self.tokenizer.all_special_ids)
+        end = self.first_timestamp if self.first_timestamp is not None else float("inf")
+        return [token for token in ids if token not in special and token < end]
+
+    def outputs(
+        self, rows: Sequence[Sequence[int]], truncated: Sequence[bool], extras: Sequence[Mapping[str, Json]]
+    ) -> list[Output]:
+        """One output per row of newly generated ids; surrounding spaces are stripped from the text."""
+        kept = [self.text_ids(row) for row in rows]
+        texts = self.tokenizer.batch_decode(kept, skip_special_tokens=True)
+        return [
+            Output(text.strip(), len(ids), cut, extra)
+            for text, ids, cut, extra in zip(texts, kept, truncated, extras, strict=True)
+        ]
+
+    def segment(self, found: Mapping[str, Any], language: str | None, *, words: bool) -> Json:
+        """A segment of Whisper's long-form algorithm as JSON: start and end in seconds, text, words."""
+        ids = found["tokens"].tolist()
+        start, end = float(found["start"]), float(found["end"])
+        text = self.tokenizer.decode(self.text_ids(ids), skip_special_tokens=True).strip()
+        segment: dict[str, Json] = {"start": round(start, 2), "end": round(end, 2), "text": text}
+        if words:
+            times = found["token_timestamps"].tolist()
+            segment["words"] = self._words(ids, times, start, language)
+        return segment
+
+    def _words(
+        self, ids: Sequence[int], times: Sequence[float], start: float, language: str | None
+    ) -> list[Json]:
+        """Words with times: a token's time is its end, so a word begins where the token before it ended."""
+        from transformers.models.whisper.tokenization_whisper import _combine_tokens_into_words
+
+        ends = dict(enumerate(times))
+        text = set(self.text_ids(ids))
+        places = [place for place, token in enumerate(ids) if token in text]
+        name = language_name(language) if language else "english"
+        words, _, members = _combine_tokens_into_words(self.tokenizer, [ids[place] for place in places], name)
+        return [
+            {
+                "word": word.strip(),
+                "start": round(ends.get(places[member[0]] - 1, start), 2),
+                "end": round(ends[places[member[-1]]], 2),
+            }
+            for word, member in zip(words, members, strict=True)
+        ]

@@ -1,0 +1,304 @@
+"""Whisper (Radford et al. 2022) and its cousins: sequence-to-sequence speech recognisers.
+
+Nothing here knows a size, a vocabulary or a token number: the window, the languages, the tasks and the
+special tokens are what the checkpoint's config, generation config and processor declare. A cousin without a
+fixed window (Moonshine, Speech2Text) takes clips of any length; Whisper hears longer ones through its
+long-form algorithm, so nothing is cut.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import AdapterError, RowError
+from harness.models import generation
+from harness.models.base import Adapter, AdapterInfo, Batch, Rendered
+from harness.models.languages import Controls
+from harness.models.transcripts import Reader
+from harness.models.weights import quiet
+from harness.spec.schema import Generate
+from harness.types import Audio, Json, Output, Sample
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from harness.models.weights import Weights
+
+IGNORED_LABEL = -100
+
+
+class Whisper(Adapter):
+    """A speech recogniser, ready for one task.
+
+    Raises AdapterError at once when the checkpoint lacks the language or the task that is asked for.
+    """
+
+    info = AdapterInfo(
+        family="whisper",
+        version="1",
+        modes=frozenset({"generate"}),
+        modalities=frozenset({"audio"}),
+        lora_targets=("q_proj", "v_proj"),
+        parts={"encoder": "model.encoder", "decoder": "model.decoder"},
+    )
+    auto_class = "AutoModelForSpeechSeq2Seq"
+
+    def __init__(self, weights: Weights, generate: Generate, kind: str) -> None:
+        self.weights = weights
+        self.generate = generate
+        self._extractor = weights.processor.feature_extractor
+        self._tokenizer = weights.processor.tokenizer
+        self._rate_hz = int(self._extractor.sampling_rate)
+        own = weights.generation_config()
+        self._controls = Controls.of(weights.checkpoint.name, own, self._tokenizer)
+        self._controls.language(generate.language)
+        self._controls.check_task(generate.task)
+        self._controls.check_timestamps(generate.timestamps)
+        self._prompt = 1 + self._controls.prefix_length()
+        self._positions = generation.positions(weights.config)
+        self._settings = generation.settings(own, weights.config, generate, self._prompt)
+        self._start = int(self._settings.decoder_start_token_id)
+        self._reader = Reader(self._tokenizer, self._controls.first_timestamp)
+
+    @property
+    def model(self) -> Any:
+        """The network; loaded when first asked for."""
+        return self.weights.model(self.auto_class)
+
+    def request(self, sample: Sample) -> Json:
+        """Language and task; a null language is detected. Raises RowError when the sample's own are wrong."""
+        language, task = self._wanted(sample)
+        return {"language": language, "task": task}
+
+    def bucket(self, sample: Sample) -> Hashable:
+        """Task, and whether the clip is longer than the window.
+
+        Where a batch would change the output, clips don't share one: a cousin without a window is
+        normalised over its padding, and sampling draws for the whole batch.
+        """
+        _, task = self._wanted(sample)
+        length = round(_audio(sample).seconds() * self._rate_hz)
+        alone = sample.id if generation.samples(self.generate) else ""
+        return task, length if self._window is None else length > self._window, alone
+
+    def cost(self, sample: Sample) -> float:
+        """Seconds of audio. Raises MediaError."""
+        return _audio(sample).seconds()
+
+    def encode(self, samples: Sequence[Sample], *, with_targets: bool = False) -> Batch:
+        """Features as the extractor makes them, float32; with targets, `labels` and `decoder_input_ids`.
+
+        Whisper: `input_features` (clips, mel bins, frames), frames of the window or of the longest clip
+        if it is longer. Others: what their extractor calls its input, and `attention_mask`.
+        """
+        waveforms = [_audio(sample).load(self._rate_hz) for sample in samples]
+        long = self._window is not None and max(map(len, waveforms)) > self._window
+        tensors = self._features(waveforms)
+        if with_targets:
+            tensors |= self._targets(samples)
+        wanted = [self._wanted(sample) for sample in samples]
+        return Batch(samples, tensors, {"long": long, "languages": [language for language, _ in wanted]})
+
+    def predict(self, batch: Batch) -> list[Output]:
+        """Transcripts or translations; surrounding spaces are stripped, special tokens left out."""
+        import torch
+
+        with torch.inference_mode(), quiet(), self._seeded(batch):
+            inputs = self._inputs(batch)
+            if self._window is None:
+                return self._by_prompt(batch, inputs)
+            return self._by_window(batch, inputs)
+
+    def render(self, sample: Sample) -> Rendered:
+        """The decoder's tokens with the label mask, the encoder's shapes, the language and the task."""
+        language, task = self._wanted(sample)
+        batch = self.encode([sample])
+        start, labels = self._start, self._labels(sample)
+        tokens = [(self._tokenizer.convert_ids_to_tokens(start), False)]
+        tokens += [(self._tokenizer.convert_ids_to_tokens(label), True) for label in labels]
+        shapes = {
+            name: f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
+            for name, tensor in batch.tensors.items()
+        }
+        chosen = language or ("detected" if self._controls.languages else "the checkpoint's own")
+        return Rendered(tokens, shapes, {"language": chosen, "task": task})
+
+    @cached_property
+    def _window(self) -> int | None:
+        """Audio samples that the encoder takes at once; None when it takes any number."""
+        size = getattr(self._extractor, "n_samples", None)
+        return None if size is None else int(size)
+
+    @property
+    def _frames(self) -> int:
+        """Feature frames of a window."""
+        return int(self._extractor.nb_max_frames)
+
+    def _wanted(self, sample: Sample) -> tuple[str | None, str]:
+        """The sample's language code (None: detect) and task; its own columns go before the settings."""
+        language = sample.meta.get("language", self.generate.language)
+        task = sample.meta.get("task", self.generate.task)
+        try:
+            self._controls.check_task(str(task))
+            return self._controls.language(None if language is None else str(language)), str(task)
+        except AdapterError as error:
+            raise RowError(f"sample '{sample.id}': {error.message}. {error.hint}") from error
+
+    def _features(self, waveforms: Sequence[NDArray[np.float32]]) -> dict[str, Any]:
+        """Extract one clip at a time: a batch of spectrograms doesn't fit the caches and takes longer."""
+        import torch
+
+        if self._window is None:
+            return dict(
+                self._extractor(
+                    list(waveforms),
+                    sampling_rate=self._rate_hz,
+                    padding="longest",
+                    return_attention_mask=True,
+                    return_tensors="pt",
+                )
+            )
+        length = max(self._window, *map(len, waveforms))
+        found = [
+            self._extractor(
+                waveform,
+                sampling_rate=self._rate_hz,
+                padding="max_length",
+                max_length=length,
+                truncation=False,
+                return_attention_mask=True,
+                return_tensors="pt",
+            )
+            for waveform in waveforms
+        ]
+        return {name: torch.cat([clip[name] for clip in found]) for name in found[0]}
+
+    def _targets(self, samples: Sequence[Sample]) -> dict[str, Any]:
+        """`labels` and `decoder_input_ids`, (clips, longest target), padded with -100 and the pad token."""
+        import torch
+
+        for sample in samples:
+            if self._controls.languages and self._wanted(sample)[0] is None:
+                raise RowError(f"sample '{sample.id}' has no language, which its labels begin with")
+        rows = [self._labels(sample) for sample in samples]
+        width = max(map(len, rows))
+        labels = [row + [IGNORED_LABEL] * (width - len(row)) for row in rows]
+        pad = int(self._settings.pad_token_id)
+        inputs = [[self._start, *row[:-1]] + [pad] * (width - len(row)) for row in rows]
+        return {"labels": torch.tensor(labels), "decoder_input_ids": torch.tensor(inputs)}
+
+    def _labels(self, sample: Sample) -> list[int]:
+        """Prefix, text and end token; the decoder's start is not a label. Raises RowError."""
+        language, task = self._wanted(sample)
+        if not isinstance(sample.target, str):
+            raise RowError(f"sample '{sample.id}' has no text to learn from, but {sample.target!r}")
+        # Not through the tokenizer's own prefix, which is a setting that threads would share.
+        text = self._tokenizer(sample.target, add_special_tokens=False).input_ids
+        labels = [*self._controls.prefix(language, task), *text, generation.end_token(self._settings)]
+        if len(labels) > self._positions:
+            raise RowError(
+                f"sample '{sample.id}' has a target of {len(labels)} tokens, more than {self._positions}"
+            )
+        return labels
+
+    def _inputs(self, batch: Batch) -> dict[str, Any]:
+        """The encoder's inputs on the model's device; features in the precision of its first layer."""
+        first = next(self.model.get_encoder().parameters())
+        return {
+            name: tensor.to(first.device, first.dtype)
+            if tensor.is_floating_point()
+            else tensor.to(first.device)
+            for name, tensor in batch.tensors.items()
+            if name not in ("labels", "decoder_input_ids")
+        }
+
+    def _by_prompt(self, batch: Batch, inputs: dict[str, Any]) -> list[Output]:
+        import torch
+
+        prompts = [[self._start, *self._controls.prefix(*self._wanted(sample))] for sample in batch.samples]
+        prompt = torch.tensor(prompts, device=self.weights.device)
+        return self._read(generation.by_prompt(self.model, inputs, self._settings, prompt))
+
+    def _by_window(self, batch: Batch, inputs: dict[str, Any]) -> list[Output]:
+        """Encode once, detect the languages that nobody named, decode; in segments where that is needed."""
+        segmented = batch.settings["long"] or generation.needs_segments(self.generate)
+        named = batch.settings["languages"]
+        detecting = bool(self._controls.languages) and None in named
+        states = None
+        if detecting or not segmented:
+            first_window = inputs["input_features"][..., : self._frames]
+            states = generation.encode(self.model, first_window)
+        heard = self._detect(states) if detecting else named
+        pairs = list(zip(named, heard, strict=True))
+        extras: list[dict[str, Json]] = [
+            {} if name or not code else {"language": code} for name, code in pairs
+        ]
+        languages = [name or code for name, code in pairs]
+        control = self._control(batch, languages)
+        if segmented:
+            return self._by_segments(inputs, control, languages, extras)
+        return self._read(
+            generation.by_window(self.model, states, self._settings, control, self._prompt), extras
+        )
+
+    def _by_segments(
+        self,
+        inputs: dict[str, Any],
+        control: dict[str, Any],
+        languages: Sequence[str | None],
+        extras: Sequence[dict[str, Json]],
+    ) -> list[Output]:
+        clips = generation.by_segments(self.model, inputs, self._settings, control, self.generate)
+        decoded = [generation.joined(segments, self._settings) for segments in clips]
+        if self.generate.timestamps != "none":
+            words = self.generate.timestamps == "word"
+            for extra, segments, language in zip(extras, clips, languages, strict=True):
+                extra["segments"] = [
+                    self._reader.segment(segment, language, words=words) for segment in segments
+                ]
+        return self._read(decoded, extras)
+
+    def _control(self, batch: Batch, languages: Sequence[str | None]) -> dict[str, Any]:
+        """Language and task as `generate` takes them; nothing for a checkpoint without a choice."""
+        control: dict[str, Any] = {}
+        if self._controls.languages:
+            control["language"] = [f"<|{code}|>" for code in languages]
+        if self._controls.tasks:
+            control["task"] = self._wanted(batch.samples[0])[1]
+        return control
+
+    def _detect(self, states: Any) -> list[str]:
+        codes = {token: code for code, token in self._controls.languages.items()}
+        return [codes[token] for token in generation.detect(self.model, states, self._settings)]
+
+    def _read(
+        self, decoded: Sequence[generation.Decoded], extras: Sequence[dict[str, Json]] | None = None
+    ) -> list[Output]:
+        rows, truncated = [clip.ids for clip in decoded], [clip.truncated for clip in decoded]
+        return self._reader.outputs(rows, truncated, extras or [{} for _ in decoded])
+
+    @contextmanager
+    def _seeded(self, batch: Batch) -> Iterator[None]:
+        """Draws that depend on the seed and on what is heard, not on the order of the work."""
+        import torch
+
+        if not generation.samples(self.generate):
+            yield
+            return
+        key = " ".join([str(self.generate.seed), *(_audio(sample).digest() for sample in batch.samples)])
+        devices = [self.weights.device] if self.weights.device.startswith("cuda") else []
+        with torch.random.fork_rng(devices):
+            torch.manual_seed(int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) >> 1)
+            yield
+
+
+def _audio(sample: Sample) -> Audio:
+    audio = sample.inputs.get("audio")
+    if not isinstance(audio, Audio):
+        raise RowError(f"sample '{sample.id}' has no audio")
+    return audio
