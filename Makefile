@@ -34,6 +34,6 @@ $(INSTALLED): pyproject.toml constraints.txt
 	  echo "mm-harness needs Python 3.11 or newer, and $(PYTHON) isn't. Name another one: make PYTHON=python3.12" >&2; exit 1; }
 	@echo "Installing into .venv (once, a minute or two) ..."
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check \
 	  --constraint constraints.txt --editable '.[development,video]'
 	@touch $@
