@@ -36,42 +36,37 @@ def run_report(records: Sequence[Record], store: Store, cells: Sequence[Mapping[
 
 
 def score_table(records: Sequence[Record], cells: Sequence[Mapping[str, Any]]) -> Table:
-    """One line per run: its cell, every metric with its 95% interval, samples, failures, speed."""
-    first = records[0]
-    table = Table(title=f"{first.task}: {first.model.checkpoint}", title_justify="left", title_style="bold")
-    for name in _cell_names(cells):
-        table.add_column(name)
-    for key, metric in first.metrics.items():
-        arrow = "↑" if metric.higher_is_better else "↓"
-        table.add_column(f"{key.upper()}{' ' + metric.unit if metric.unit else ''} {arrow} [95% CI]")
-    for heading in ("samples", "clusters", "failed", "speed"):
-        table.add_column(heading, justify="right")
+    """One line per run and metric: the run's cell, score, 95% interval, samples, failures, speed."""
+    names = _cell_names(cells)
+    table = Table(title=f"{records[0].task}: {records[0].model.checkpoint}", title_justify="left")
+    for heading in (*names, "metric"):
+        table.add_column(heading)
+    for heading in ("score", "95% interval", "samples", "failed", "speed"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for record, cell in zip(records, cells, strict=True):
-        primary = record.metrics[record.primary]
-        table.add_row(
-            *(str(cell.get(name, "")) for name in _cell_names(cells)),
-            *(score_text(metric) for metric in record.metrics.values()),
-            str(record.data.n),
-            str(primary.clusters),
-            str(record.failures.n),
-            speed_text(record),
-        )
+        run = [str(cell.get(name, "")) for name in names]
+        count = [str(record.data.n), str(record.failures.n), speed_text(record)]
+        for key, metric in record.metrics.items():
+            arrow = "↑" if metric.higher_is_better else "↓"
+            heading = f"{key.upper()} {metric.unit}".strip()
+            table.add_row(*run, f"{heading} {arrow}", *score_texts(metric), *count)
+            run, count = [""] * len(names), [""] * 3
+        table.add_section()
     return table
 
 
-def score_text(metric: MetricPart) -> str:
-    """12.31 [11.80, 12.90]: a score is never shown without its interval."""
-    if metric.value is None:
-        return "undefined"
-    bounds = f"[{metric.ci95[0]:.2f}, {metric.ci95[1]:.2f}]" if metric.ci95 else "[no interval]"
-    return f"{metric.value:.2f} {bounds}"
+def score_texts(metric: MetricPart) -> tuple[str, str]:
+    """The score and the bounds of its interval."""
+    value = "undefined" if metric.value is None else f"{metric.value:.2f}"
+    bounds = f"{metric.ci95[0]:.2f} to {metric.ci95[1]:.2f}" if metric.ci95 else "none"
+    return value, bounds
 
 
 def speed_text(record: Record) -> str:
     """Audio seconds per second where there is audio, else samples per second."""
     speed = record.speed
     if speed.rtfx is not None:
-        return f"{speed.rtfx:.0f} x real time" if speed.rtfx >= 10 else f"{speed.rtfx:.1f} x real time"
+        return f"RTFx {speed.rtfx:.0f}" if speed.rtfx >= 10 else f"RTFx {speed.rtfx:.1f}"
     if speed.samples_per_second is not None:
         return f"{speed.samples_per_second:.1f} samples/s"
     return "from cache" if record.family != "stored" else "stored"

@@ -33,7 +33,7 @@ def spec_id(task: Task, base: Path) -> str:
     data["split"] = getattr(task.data.splits, task.data.split)
     if task.data.path.startswith("synthetic:"):
         builder = BUILDERS.get(task.data.path.removeprefix("synthetic:"))
-        data["options"] = builder.Options(**task.data.options).model_dump(mode="json")
+        data["options"] = builder.options_type(**task.data.options).model_dump(mode="json")
     if task.data.transform:
         data["transform_source"] = hook_source(task.data.transform, base)
     scored["metrics"] = [_metric(spec.name, spec.options) for spec in task.metrics]

@@ -53,7 +53,7 @@ def _builder_faults(section: Mapping[str, Any]) -> Iterator[Found]:
     unknown = list(_unknown(BUILDERS, name, ("data", "path")))
     yield from unknown
     if not unknown and isinstance(given, dict):
-        yield from _option_faults(BUILDERS.get(name).Options, given, ("data", "options"))
+        yield from _option_faults(BUILDERS.get(name).options_type, given, ("data", "options"))
 
 
 def _unknown(registry: Registry[Any], name: str, path: KeyPath) -> Iterator[Found]:

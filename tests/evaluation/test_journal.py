@@ -1,0 +1,83 @@
+"""The journal survives what happens to files."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.errors import RunError
+from harness.evaluation.journal import Journal
+
+KEYS = [f"{number:064x}" for number in range(6)]
+
+
+def rows(*numbers: int):
+    return [(KEYS[number], {"output": f"text {number}"}) for number in numbers]
+
+
+def scanned(folder, run="r") -> Journal:
+    journal = Journal(folder, run)
+    journal.scan()
+    return journal
+
+
+def test_what_one_process_wrote_another_reads(tmp_path):
+    first = Journal(tmp_path, "a")
+    first.append(rows(0, 1))
+    second = Journal(tmp_path, "b")
+    second.append(rows(2))
+    reader = scanned(tmp_path, "b")
+    assert [key in reader for key in KEYS[:4]] == [True, True, True, False]
+    assert reader.read(KEYS[0]) == {"error": None, "output": "text 0", "fresh": False}
+    assert reader.read(KEYS[2])["fresh"] is True
+    for journal in (first, second, reader):
+        journal.close()
+
+
+@pytest.mark.parametrize("cut", [1, 5, 70, 100])
+def test_a_torn_last_line_is_not_a_prediction(tmp_path, cut):
+    journal = Journal(tmp_path, "a")
+    journal.append(rows(0, 1, 2))
+    journal.close()
+    [segment] = tmp_path.glob("*.jsonl")
+    segment.write_bytes(segment.read_bytes()[:-cut])
+    reader = scanned(tmp_path)
+    assert [key in reader for key in KEYS[:3]] == [True, True, False]
+    assert reader.read(KEYS[1])["output"] == "text 1"
+    reader.close()
+
+
+def test_a_flipped_bit_is_not_a_prediction(tmp_path):
+    journal = Journal(tmp_path, "a")
+    journal.append(rows(0, 1))
+    journal.close()
+    [segment] = tmp_path.glob("*.jsonl")
+    segment.write_bytes(segment.read_bytes().replace(b"text 0", b"text 9"))
+    reader = scanned(tmp_path)
+    assert KEYS[0] not in reader
+    assert KEYS[1] in reader
+    reader.close()
+
+
+def test_damage_after_the_scan_is_an_error_and_not_an_answer(tmp_path):
+    journal = Journal(tmp_path, "a")
+    journal.append(rows(0))
+    journal.close()
+    reader = scanned(tmp_path)
+    [segment] = tmp_path.glob("*.jsonl")
+    segment.write_bytes(segment.read_bytes().replace(b"text 0", b"text 9"))
+    with pytest.raises(RunError, match="damaged"):
+        reader.read(KEYS[0])
+    reader.close()
+
+
+def test_a_failure_counts_for_its_own_run_only(tmp_path):
+    journal = Journal(tmp_path, "a")
+    journal.append([(KEYS[0], {"error": {"type": "MediaError", "message": "cut off"}})])
+    journal.close()
+    own, other = scanned(tmp_path, "a"), scanned(tmp_path, "b")
+    assert KEYS[0] not in own
+    assert own.read(KEYS[0])["error"]["type"] == "MediaError"
+    with pytest.raises(KeyError):
+        other.read(KEYS[0])
+    own.close()
+    other.close()
