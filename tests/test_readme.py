@@ -46,7 +46,7 @@ def _block(text: str, fence: re.Match[str]) -> Block:
 
 
 def commands(content: str) -> str:
-    """The commands of a block: what follows "$ " where there are prompts (the rest is output), or all of it."""
+    """The commands of a block: what follows "$ " at prompts (the rest is output), or all of it."""
     prompted = re.findall(r"^\$ ((?:[^\\\n]|\\[\s\S])*)", content, re.MULTILINE)
     return "\n".join(prompted) if prompted else content.strip()
 
@@ -60,7 +60,7 @@ def run(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "HF_ENDPOINT": "http://127.0.0.1:9",
         "HF_HOME": str(folder / ".hub"),
-        "XDG_CACHE_HOME": str(folder / ".cache"),
+        "HARNESS_CACHE": str(folder / ".cache"),
     }
     command = ["bash", "-euo", "pipefail", "-c", script]
     return subprocess.run(

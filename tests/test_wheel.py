@@ -53,7 +53,7 @@ def elsewhere(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def harness(elsewhere: Path, tmp_path: Path):
+def installed(elsewhere: Path, tmp_path: Path):
     """Runs the installed command in an empty folder, with empty caches and no hub."""
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "HF_"))
@@ -62,7 +62,7 @@ def harness(elsewhere: Path, tmp_path: Path):
         "PATH": f"{elsewhere}{os.pathsep}{os.environ['PATH']}",
         "HF_ENDPOINT": "http://127.0.0.1:9",
         "HF_HOME": str(tmp_path / "hub"),
-        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        "HARNESS_CACHE": str(tmp_path / "cache"),
     }
     empty = tmp_path / "empty"
     empty.mkdir()
@@ -101,14 +101,14 @@ def test_it_is_the_installed_one_that_runs(elsewhere: Path, tmp_path: Path):
     assert Path(found).is_relative_to(elsewhere.parent)
 
 
-def test_the_shipped_tasks_are_listed(harness):
-    listed = harness("list", "tasks")
+def test_the_shipped_tasks_are_listed(installed):
+    listed = installed("list", "tasks")
     assert "fleurs_asr" in listed
     assert "quickstart/spoken_digits" in listed
 
 
-def test_the_quickstart_runs_in_an_empty_folder(harness, tmp_path: Path):
-    answer = json.loads(harness("run", "quickstart/spoken_digits", "--limit", "5", "--json"))
+def test_the_quickstart_runs_in_an_empty_folder(installed, tmp_path: Path):
+    answer = json.loads(installed("run", "quickstart/spoken_digits", "--limit", "5", "--json"))
     stored = {path.stem for path in (tmp_path / "empty" / "results" / "runs").glob("*/*.json")}
     assert {run["run_id"] for run in answer["runs"]} == stored
     assert all(run["data"]["limit"] == 5 for run in answer["runs"])
