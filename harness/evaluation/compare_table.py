@@ -11,16 +11,12 @@ from rich.text import Text
 from harness.evaluation.changes import Change, WordDifference
 from harness.evaluation.compare import Comparison
 
-if TYPE_CHECKING:
-    from rich.console import Group, RenderableType
-
 
 def comparison_table(comparison: Comparison) -> Group:
     """Everything of a comparison, to be printed by a rich Console; fits 80 columns.
 
     Texts of samples are never read as markup.
     """
-
     parts: list[RenderableType] = [_numbers(comparison), Text(comparison.sentence, style="bold")]
     for title, changes in (
         ("Largest wins of B", comparison.wins),
@@ -32,7 +28,6 @@ def comparison_table(comparison: Comparison) -> Group:
 
 
 def _numbers(comparison: Comparison) -> Table:
-
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="dim")
     table.add_column()
@@ -60,7 +55,6 @@ def _facts(comparison: Comparison) -> Iterable[tuple[str, str]]:
 
 
 def _changes(title: str, changes: Sequence[Change], unit: str) -> Table:
-
     table = Table(title=title, title_justify="left", title_style="bold", pad_edge=False)
     table.add_column("sample", overflow="fold", max_width=16)
     table.add_column(f"gain{f' {unit}' if unit else ''}", justify="right")
@@ -74,7 +68,6 @@ def _changes(title: str, changes: Sequence[Change], unit: str) -> Table:
 
 def _words(differences: Sequence[WordDifference]) -> Text:
     """What differs: "reference → hypothesis", "- missing", "+ added"; "right" where nothing does."""
-
     signs = {"substituted": "{0} → {1}", "deleted": "- {0}", "inserted": "+ {1}"}
     shown = [signs[each.kind].format(each.reference, each.hypothesis) for each in differences]
     return Text("; ".join(shown) if shown else "right")
