@@ -62,7 +62,7 @@ def remote_errors(what: str) -> Iterator[None]:
             raise known from error
         # Last, since the libraries also wrap a lost connection as a file that isn't in the cache.
         if any(isinstance(cause, LocalEntryNotFoundError) for cause in causes):
-            raise _not_cached(what) from error
+            raise not_cached(what) from error
         raise
 
 
@@ -79,7 +79,7 @@ def _explain(what: str, error: BaseException) -> RemoteError | None:
 
     match error:
         case errors.OfflineModeIsEnabled():
-            return _not_cached(what)
+            return not_cached(what)
         case errors.GatedRepoError():
             return RemoteError(
                 f"{what} is gated: access has to be granted to your account",
@@ -126,7 +126,8 @@ def _unreachable(what: str, error: object) -> RemoteError:
     )
 
 
-def _not_cached(what: str) -> RemoteError:
+def not_cached(what: str) -> RemoteError:
+    """The error of a thing that an offline run needs and that hasn't been downloaded."""
     return RemoteError(
         f"{what} is not on this machine, and downloads are off (--offline or {OFFLINE_VARIABLE})",
         f"Run `harness fetch TASK` once with a connection. {WORKS_OFFLINE}",

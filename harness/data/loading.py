@@ -5,17 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from harness.data.columns import require_columns
 from harness.data.dataset import Dataset, make_dataset
 from harness.data.join import load_join
-from harness.data.rows import Opened, Request, Rows, Step, SteppedRows, Stream
+from harness.data.local_source import SUFFIXES, open_local
+from harness.data.rows import Opened, Request, Rows, SteppedRows, Stream
 from harness.data.samples import SampleMaker
 from harness.data.synthetic import PREFIX, open_synthetic
 from harness.data.transform import load_transform
 from harness.errors import DataError, RowError
-from harness.spec.schema import Data
+from harness.spec.schema import Data, Join
+
+if TYPE_CHECKING:
+    from harness.data.hub_source import Fetched
 
 Purpose: TypeAlias = Literal["train", "validation", "test"]
 _TRIED_ROWS = 10
@@ -51,11 +55,47 @@ def load(
     return make_dataset(rows, maker, request, revision=opened.revision, limit=limit, seed=seed)
 
 
+def fetch(data: Data, *, base: Path, split: Purpose | None = None) -> list[Fetched]:
+    """Download what an offline run of the task needs: the files of the one split, and of its join.
+
+    Empty for data that is on this machine already. Raises DataError, RemoteError.
+    """
+    from harness.data.hub_source import fetch_hub
+
+    request = _request(data, base, split, offline=False)
+    requests = [request] + ([_join_request(data.join, data, request)] if data.join else [])
+    on_hub = [one for one in requests if not one.path.startswith(PREFIX) and find_local(one) is None]
+    return [file for one in on_hub for file in fetch_hub(one)]
+
+
 def open_split(request: Request) -> Opened:
     """The rows of a split, wherever they are. Raises DataError, RemoteError, UsageError."""
     if request.path.startswith(PREFIX):
         return open_synthetic(request)
-    raise DataError(f"there is no dataset '{request.path}'")
+    local = find_local(request)
+    if local is not None:
+        return open_local(request, local)
+    from harness.data.hub_source import open_hub
+
+    return open_hub(request)
+
+
+def find_local(request: Request) -> Path | None:
+    """The file or folder that the path names, None where it names a dataset of the Hub.
+
+    ./ and ../ are relative to the task file, other paths to the working directory. Raises DataError for
+    what is clearly a path and isn't there.
+    """
+    written = request.path
+    is_path = written.startswith((".", "/", "~")) or Path(written).suffix.lower() in SUFFIXES
+    path = Path(written).expanduser()
+    if written.startswith("."):
+        path = request.base / path
+    if path.exists():
+        return path
+    if is_path or Path(written).is_absolute():
+        raise DataError(f"there is no file or folder '{path}' (data.path)")
+    return None
 
 
 def _request(data: Data, base: Path, purpose: Purpose | None, offline: bool) -> Request:
@@ -83,7 +123,8 @@ def _with_steps(rows: Rows | Stream, data: Data, request: Request) -> Rows | Str
     steps = []
     if data.join is not None:
         require_columns({"on": data.join.on}, rows.columns, "data.join", str(request))
-        steps.append(_join(data, request))
+        other = _join_request(data.join, data, request)
+        steps.append(load_join(open_split(other).rows, data.join.on, data.join.take, other))
     if data.transform is not None:
         steps.append(load_transform(data.transform, request.base))
     elif isinstance(rows, Rows):
@@ -96,11 +137,9 @@ def _with_steps(rows: Rows | Stream, data: Data, request: Request) -> Rows | Str
     return SteppedRows(rows, steps)
 
 
-def _join(data: Data, request: Request) -> Step:
-    join = data.join
-    assert join is not None
+def _join_request(join: Join, data: Data, request: Request) -> Request:
     same = join.path in (None, data.path)
-    other = replace(
+    return replace(
         request,
         path=join.path or data.path,
         name=join.name,
@@ -108,9 +147,6 @@ def _join(data: Data, request: Request) -> Step:
         options=data.options if same else {},
         streaming=False,
     )
-    rows = open_split(other).rows
-    assert isinstance(rows, Rows)
-    return load_join(rows, join.on, join.take, other)
 
 
 def _check(raw: Rows | Stream, rows: Rows | Stream, data: Data, request: Request) -> None:

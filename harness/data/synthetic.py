@@ -53,9 +53,7 @@ def _options(builder: Any, request: Request) -> Options:
 
 
 def _fault(detail: Any, known: list[str]) -> str:
-    key = (
-        str(detail["loc"][0]) if detail["loc"] else ""
-    )  # the rest names a union's branch
+    key = str(detail["loc"][0]) if detail["loc"] else ""  # the rest names a union's branch
     if detail["type"] == "extra_forbidden":
         return f"data.options.{key}: there is no such option. {near(key, known)}".rstrip()
     return f"data.options.{key}: {detail['msg'].removeprefix('Value error, ')}"

@@ -1,0 +1,136 @@
+"""Rows of files that the `datasets` library reads: Arrow tables, memory-mapped from its cache.
+
+Media columns are never decoded by the library: it would need torchcodec, and decoding is lazy here.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import copy
+from pathlib import Path
+from typing import Any
+
+from harness.data.rows import Row, Rows, Stream
+from harness.errors import DataError
+
+
+class ArrowRows(Rows):
+    """A `datasets.Dataset` as rows."""
+
+    def __init__(self, dataset: Any, media_root: Path | None = None) -> None:
+        self._dataset = _undecoded(dataset)
+        self.columns = tuple(dataset.column_names)
+        self.media_root = media_root
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, position: int) -> Row:
+        row: Row = self._dataset[position]
+        return row
+
+    def column(self, name: str) -> list[Any]:
+        return list(self._dataset[name][:])
+
+    def only(self, columns: Collection[str]) -> Rows:
+        return ArrowRows(self._dataset.select_columns(sorted(columns)), self.media_root)
+
+
+class ParquetRows(Rows):
+    """Parquet files as rows: the columns are known from the schema, and only those asked for are read."""
+
+    def __init__(
+        self, files: Sequence[Path], media_root: Path | None = None, only: Collection[str] | None = None
+    ) -> None:
+        self._files = tuple(files)
+        schema = _schema(self._files[0])
+        self.columns = tuple(name for name in schema if only is None or name in only)
+        self.media_root = media_root
+        self._rows: ArrowRows | None = None
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._read())
+
+    def __getitem__(self, position: int) -> Row:
+        return self._read()[position]
+
+    def column(self, name: str) -> list[Any]:
+        return self._read().column(name)
+
+    def only(self, columns: Collection[str]) -> Rows:
+        return ParquetRows(self._files, self.media_root, columns)
+
+    def _read(self) -> ArrowRows:
+        with self._lock:
+            if self._rows is None:
+                self._rows = read_files(
+                    "parquet", self._files, {"columns": list(self.columns)}, self.media_root
+                )
+        return self._rows
+
+
+def read_files(
+    module: str, files: Sequence[Path], settings: Mapping[str, Any], media_root: Path | None = None
+) -> ArrowRows:
+    """Files on this machine as rows, read by a module of the `datasets` library (parquet, json, ...).
+
+    Raises DataError when they can't be read.
+    """
+    return ArrowRows(_load(module, files, settings, streaming=False), media_root)
+
+
+def stream_files(module: str, files: Sequence[str | Path], settings: Mapping[str, Any]) -> Stream:
+    """Files (paths or hf:// addresses) as a stream of rows. Raises DataError when they can't be read."""
+    dataset = _load(module, files, settings, streaming=True)
+    if dataset.column_names is None:
+        dataset = dataset._resolve_features()
+    return Stream(_undecoded(dataset), tuple(dataset.column_names))
+
+
+def saved_rows(folder: Path) -> ArrowRows:
+    """What `Dataset.save_to_disk` wrote. Raises DataError when it can't be read."""
+    from datasets import load_from_disk
+
+    with _unreadable([folder]):
+        return ArrowRows(load_from_disk(str(folder)), folder)
+
+
+def _load(module: str, files: Sequence[str | Path], settings: Mapping[str, Any], *, streaming: bool) -> Any:
+    from datasets import load_dataset
+
+    with _unreadable(files):
+        return load_dataset(
+            module, data_files=[str(file) for file in files], split="train", streaming=streaming, **settings
+        )
+
+
+@contextmanager
+def _unreadable(files: Sequence[str | Path]) -> Iterator[None]:
+    from datasets.exceptions import DatasetsError
+    from pyarrow import ArrowException
+
+    try:
+        yield
+    except (DatasetsError, ArrowException, ValueError) as error:
+        cause = error.__cause__ or error
+        raise DataError(f"{files[0]}: can't be read: {type(cause).__name__}: {cause}") from error
+
+
+def _schema(file: Path) -> list[str]:
+    from pyarrow import parquet
+
+    with _unreadable([file]):
+        return list(parquet.read_schema(file).names)
+
+
+def _undecoded(dataset: Any) -> Any:
+    """The dataset with its media columns as {"bytes", "path"}."""
+    for name, feature in (dataset.features or {}).items():
+        if getattr(feature, "decode", False):
+            undecoded = copy(feature)
+            undecoded.decode = False
+            dataset = dataset.cast_column(name, undecoded)
+    return dataset

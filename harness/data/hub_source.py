@@ -1,0 +1,88 @@
+"""Datasets of the Hugging Face Hub: the files of one split, at one commit, through the Hub's cache."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.data.arrow_rows import ParquetRows, read_files, stream_files
+from harness.data.hub_plan import Plan, make_plan, recall, remember
+from harness.data.rows import Opened, Request, Row, Rows, Stream
+from harness.remote import is_offline, remote_errors
+
+_DOWNLOADS_AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A file that is on this machine now: its path in the repository and its size."""
+
+    path: str
+    bytes: int
+
+
+def open_hub(request: Request) -> Opened:
+    """The rows of a split, downloaded first unless streamed. Raises RemoteError, DataError."""
+    offline = request.offline or is_offline()
+    with remote_errors(f"the dataset {request.path}"):
+        plan = recall(request) if offline else make_plan(request)
+        if request.streaming and not offline:
+            return Opened(_stream(request, plan), plan.commit)
+        files = _download(request, plan, offline)
+    if request.streaming:
+        return Opened(stream_files(plan.module, files, plan.settings), plan.commit)
+    return Opened(_rows(plan, files), plan.commit)
+
+
+def fetch_hub(request: Request) -> list[Fetched]:
+    """Download what an offline run of this split needs. Raises RemoteError, DataError."""
+    with remote_errors(f"the dataset {request.path}"):
+        plan = make_plan(request)
+        files = _download(request, plan, offline=False)
+    return [
+        Fetched(f"{request.path}/{name}", file.stat().st_size)
+        for name, file in zip(plan.files, files, strict=True)
+    ]
+
+
+def _download(request: Request, plan: Plan, offline: bool) -> list[Path]:
+    from huggingface_hub import hf_hub_download
+
+    def one(file: str) -> Path:
+        return Path(
+            hf_hub_download(
+                request.path, file, repo_type="dataset", revision=plan.commit, local_files_only=offline
+            )
+        )
+
+    with ThreadPoolExecutor(_DOWNLOADS_AT_ONCE) as pool:
+        files = list(pool.map(one, plan.files))
+    if not offline:
+        remember(request, plan)
+    return files
+
+
+def _rows(plan: Plan, files: list[Path]) -> Rows:
+    if plan.module == "parquet":
+        return ParquetRows(files)
+    return read_files(plan.module, files, plan.settings)
+
+
+def _stream(request: Request, plan: Plan) -> Stream:
+    addresses = [f"hf://datasets/{request.path}@{plan.commit}/{file}" for file in plan.files]
+    stream = stream_files(plan.module, addresses, plan.settings)
+    return Stream(_Guarded(stream, f"the dataset {request.path}"), stream.columns)
+
+
+@dataclass(frozen=True)
+class _Guarded:
+    """A stream whose lost connection is a RemoteError."""
+
+    stream: Stream
+    what: str
+
+    def __iter__(self) -> Iterator[Row]:
+        with remote_errors(self.what):
+            yield from self.stream
