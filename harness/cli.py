@@ -254,7 +254,7 @@ def _report(parsed: argparse.Namespace, records: Sequence[Any], cells: Sequence[
 def _compare(parsed: argparse.Namespace) -> int:
     from harness import report
     from harness.evaluation.compare import RunData, compare
-    from harness.evaluation.compare_table import comparison_report
+    from harness.evaluation.compare_table import comparison_table
     from harness.results.store import Store
 
     store = Store(parsed.results)
@@ -264,7 +264,7 @@ def _compare(parsed: argparse.Namespace) -> int:
     if parsed.json:
         _print_json(found.to_json())
     else:
-        report.console().print(comparison_report(found))
+        report.console().print(comparison_table(found))
     return 0
 
 
