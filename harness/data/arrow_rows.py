@@ -103,7 +103,11 @@ def _load(module: str, files: Sequence[str | Path], settings: Mapping[str, Any],
 
     with _unreadable(files):
         return load_dataset(
-            module, data_files=[str(file) for file in files], split="train", streaming=streaming, **settings
+            module,
+            data_files={"rows": [str(file) for file in files]},
+            split="rows",
+            streaming=streaming,
+            **settings,
         )
 
 

@@ -9,10 +9,12 @@ from pathlib import Path
 
 from harness.data.arrow_rows import ParquetRows, read_files, stream_files
 from harness.data.hub_plan import Plan, make_plan, recall, remember
+from harness.data.local_source import audio_folder
 from harness.data.rows import Opened, Request, Row, Rows, Stream
 from harness.remote import is_offline, remote_errors
 
 _DOWNLOADS_AT_ONCE = 8
+_AUDIO_FOLDER = "audiofolder"  # the library's own reader of it encodes each clip anew, with torchcodec
 
 
 @dataclass(frozen=True)
@@ -28,12 +30,13 @@ def open_hub(request: Request) -> Opened:
     offline = request.offline or is_offline()
     with remote_errors(f"the dataset {request.path}"):
         plan = recall(request) if offline else make_plan(request)
-        if request.streaming and not offline:
+        streaming = request.streaming and plan.module != _AUDIO_FOLDER
+        if streaming and not offline:
             return Opened(_stream(request, plan), plan.commit)
         files = _download(request, plan, offline)
-    if request.streaming:
+    if streaming:
         return Opened(stream_files(plan.module, files, plan.settings), plan.commit)
-    return Opened(_rows(plan, files), plan.commit)
+    return Opened(_rows(request, plan, files), plan.commit)
 
 
 def fetch_hub(request: Request) -> list[Fetched]:
@@ -64,9 +67,11 @@ def _download(request: Request, plan: Plan, offline: bool) -> list[Path]:
     return files
 
 
-def _rows(plan: Plan, files: list[Path]) -> Rows:
+def _rows(request: Request, plan: Plan, files: list[Path]) -> Rows:
     if plan.module == "parquet":
         return ParquetRows(files)
+    if plan.module == _AUDIO_FOLDER:
+        return audio_folder([file for file in files if file.stem == "metadata"], str(request))
     return read_files(plan.module, files, plan.settings)
 
 

@@ -45,6 +45,16 @@ def open_local(request: Request, path: Path) -> Opened:
     return Opened(_read(_files(folder, request), request))
 
 
+def audio_folder(metadata: Sequence[Path], what: str) -> Rows:
+    """Clips and what is said about them, by the one metadata file of a folder. Raises DataError."""
+    readable = [file for file in metadata if file.suffix.lower() in FORMATS]
+    if len(readable) != 1:
+        raise DataError(
+            f"{what}: an audio folder needs one metadata.jsonl or metadata.csv, this one has {len(readable)}"
+        )
+    return TextRows(readable[0], {"audio": "file_name"})
+
+
 def _configuration(path: Path, request: Request) -> Path:
     if request.name is None:
         return path
