@@ -37,7 +37,7 @@ def language_code(name: str) -> str | None:
     None when nothing of the name is known; whether a checkpoint has the language is another question.
     """
     codes, names = _known()
-    word = name.strip().lower().replace("-", "_")
+    word = name.strip().lower().replace("-", "_").replace(" ", "_")
     if word in names:
         return names[word]
     code = word.split("_")[0]
