@@ -22,18 +22,22 @@ class SampleWriter:
         self.schema = schema
         self._parquet = parquet.ParquetWriter(stream, schema, compression="zstd")
         self._waiting: list[Any] = []
+        self._rows_waiting = 0
 
     def write(self, batch: Any) -> None:
         """Append a RecordBatch of the writer's schema. Raises RunError when the disk is full."""
         self._waiting.append(batch)
-        while sum(waiting.num_rows for waiting in self._waiting) >= ROWS_PER_GROUP:
+        self._rows_waiting += batch.num_rows
+        while self._rows_waiting >= ROWS_PER_GROUP:
             self._write_group()
 
     def _write_group(self) -> None:
         import pyarrow
 
+        # Combined, because pages end where chunks do, and the bytes would depend on the caller's batches.
         table = pyarrow.Table.from_batches(self._waiting, self.schema).combine_chunks()
-        self._waiting = table.slice(ROWS_PER_GROUP).to_batches()
+        rest = table.slice(ROWS_PER_GROUP)
+        self._waiting, self._rows_waiting = rest.to_batches(), rest.num_rows
         with writing(self.path):
             self._parquet.write_table(table.slice(0, ROWS_PER_GROUP), row_group_size=ROWS_PER_GROUP)
 
@@ -43,11 +47,7 @@ class SampleWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            if kind is None and self._waiting:
-                self._write_group()
-            with writing(self.path):
-                self._parquet.close()
-        finally:
-            # Or its finaliser would try again, on a stream that is closed by then.
-            self._parquet.is_open = False
+        if kind is None and self._rows_waiting:
+            self._write_group()
+        with writing(self.path):
+            self._parquet.close()

@@ -1,11 +1,13 @@
 """What the results folder promises to one process: whole files, found again, never changed."""
 
 import errno
+import hashlib
 import json
 import os
 import resource
 import shutil
 import stat
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -17,7 +19,7 @@ import pyarrow.parquet
 import pytest
 
 from harness.errors import ResultError, RunError
-from harness.results import rows
+from harness.results.rows import ROWS_PER_GROUP
 from harness.results.store import Store
 from tests.results.examples import ROWS, added, batch, draft, written
 
@@ -123,16 +125,14 @@ class TestDamage:
 
 
 class TestRows:
-    def test_bytes_depend_on_the_rows_and_not_on_the_batches(
-        self, store: Store, monkeypatch: pytest.MonkeyPatch
-    ):
-        monkeypatch.setattr(rows, "ROWS_PER_GROUP", 4)
-        ids = [f"sample-{number}" for number in range(11)]
-        with store.samples_writer(ROWS) as one_by_one:
-            for name in ids:
-                one_by_one.write(batch(name))
+    @pytest.mark.parametrize("size", [1, 700, ROWS_PER_GROUP])
+    def test_bytes_depend_on_the_rows_and_not_on_the_batches(self, store: Store, size: int):
+        ids = [hashlib.sha256(b"%d" % number).hexdigest() * 8 for number in range(2 * ROWS_PER_GROUP + 3)]
+        with store.samples_writer(ROWS) as in_batches:
+            for start in range(0, len(ids), size):
+                in_batches.write(batch(*ids[start : start + size]))
         at_once = written(store, *ids)
-        assert at_once.read_bytes() == one_by_one.path.read_bytes()
+        assert at_once.read_bytes() == in_batches.path.read_bytes()
         assert pyarrow.parquet.read_table(at_once)["id"].to_pylist() == ids
         assert pyarrow.parquet.ParquetFile(at_once).num_row_groups == 3
 
@@ -153,6 +153,35 @@ class TestRows:
     def test_an_error_of_the_caller_is_not_taken_for_one_of_the_disk(self, store: Store):
         with pytest.raises(FileNotFoundError), store.samples_writer(ROWS):
             Path(store.root / "clip.wav").read_bytes()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc which file a descriptor is")
+def test_rows_before_record_and_each_on_disk_before_it_gets_its_name(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+):
+    events = []
+    sync, rename = os.fsync, Path.replace
+
+    def synced(descriptor: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        events.append(("sync", "folder" if path.is_dir() else path.parent.relative_to(store.root).parts[0]))
+        sync(descriptor)
+
+    def renamed(path: Path, target: Path) -> Path:
+        events.append(("rename", target.relative_to(store.root).parts[0]))
+        return rename(path, target)
+
+    added(store)
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", renamed)
+    added(store, 1)
+    assert [event for event in events if event != ("sync", "folder")] == [
+        ("sync", "samples"),
+        ("rename", "samples"),
+        ("sync", "runs"),
+        ("rename", "runs"),
+    ]
+    assert events[-1] == ("sync", "folder")
 
 
 class TestIndex:
@@ -179,7 +208,9 @@ class TestIndex:
         assert store.index()["run_id"].to_pylist() == [second.run_id]
 
     def test_it_is_used_while_it_is_fresh(self, store: Store, monkeypatch: pytest.MonkeyPatch):
-        added(store)
+        added(store, 1)
+        store.index()
+        added(store, 2)
         table = store.index()
         monkeypatch.setattr(Store, "runs", lambda self, task=None: pytest.fail("read the records again"))
         assert store.index().equals(table)

@@ -62,6 +62,7 @@ def test_killed_between_rows_and_record(tmp_path: Path):
     assert writer.exitcode == -signal.SIGKILL
 
     store = Store(tmp_path)
+    assert len([*tmp_path.glob("samples/*/*.parquet")]) == 2  # the rows came first
     assert store.runs() == [first]
     assert store.index()["run_id"].to_pylist() == [first.run_id]
     again = store.add(draft(1), written(store, "sample-1"))
