@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from harness.errors import PredictionError, RowError
+from harness.errors import AdapterError, PredictionError, RowError
 from harness.models.base import Adapter, AdapterInfo, Batch, Rendered
 from harness.spec.schema import Generate
 from harness.types import Audio, Json, Output, Sample
@@ -59,7 +59,12 @@ class Dummy(Adapter):
 
     def __init__(self, weights: Weights, generate: Generate, kind: str) -> None:
         self.weights = weights
-        self.options = Options(**weights.checkpoint.config())
+        try:
+            self.options = Options(**weights.checkpoint.config())
+        except ValidationError as error:
+            raise AdapterError(
+                f"the options of the dummy model {weights.checkpoint.name}: {error}"
+            ) from error
 
     def request(self, sample: Sample) -> Json:
         """The target, because that is what decides the output."""

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
-from harness.errors import AdapterError
+from harness.errors import AdapterError, HarnessError
 from harness.models.checkpoint import Checkpoint
 
 
@@ -120,9 +120,9 @@ def quiet() -> Iterator[None]:
 def _loading(checkpoint: Checkpoint, what: str) -> Iterator[None]:
     try:
         yield
-    except AdapterError:
+    except HarnessError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError, AttributeError) as error:
+    except Exception as error:  # a broken folder raises whatever its reader stumbles over
         raise AdapterError(
             f"the {what} of {checkpoint.name} can't be loaded: {error}",
             f"Its files are in {checkpoint.folder}. Is it complete, and of the family that the task names?",

@@ -22,3 +22,11 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Folders of tiny checkpoints by name: three Whispers of different vocabularies and a cousin."""
     root = tmp_path_factory.mktemp("checkpoints")
     return {name: make(root / name) for name, make in MAKERS.items()}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Models this small only lose time by sharing their work among threads."""
+    import torch
+
+    torch.set_num_threads(1)

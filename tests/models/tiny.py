@@ -32,7 +32,7 @@ def whisper_tokenizer(vocabulary: Vocabulary, positions: int) -> Any:
     from transformers import WhisperTokenizer
 
     merges = [("h", "e"), ("l", "o"), ("Ġ", "t")] if vocabulary == "multilingual" else []
-    tokenizer = WhisperTokenizer(vocab=byte_vocabulary(merges), merges=merges)
+    tokenizer = WhisperTokenizer(vocab=byte_vocabulary(merges), merges=merges, pad_token="<|endoftext|>")
     names = ["startoftranscript", *(LANGUAGES[vocabulary] or ("en",)), "translate", "transcribe"]
     names += ["startoflm", "startofprev", "nospeech", "notimestamps"]
     tokenizer.add_special_tokens({"additional_special_tokens": [f"<|{name}|>" for name in names]})

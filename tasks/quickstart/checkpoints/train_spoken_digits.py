@@ -77,8 +77,8 @@ def main() -> None:
 
 def new_tokenizer() -> Any:
     """Characters as bytes, then Whisper's special tokens and its timestamps of 20 ms over the window."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = WhisperTokenizer(vocab={piece: number for number, piece in enumerate(alphabet)}, merges=[])
+    alphabet = {piece: number for number, piece in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    tokenizer = WhisperTokenizer(vocab=alphabet, merges=[], pad_token="<|endoftext|>")  # noqa: S106
     names = ["startoftranscript", *LANGUAGES, "translate", "transcribe"]
     names += ["startoflm", "startofprev", "nospeech", "notimestamps"]
     tokenizer.add_special_tokens({"additional_special_tokens": [f"<|{name}|>" for name in names]})

@@ -1,0 +1,111 @@
+"""Loading: nothing random is ever scored, nothing loads before it is needed, errors say what to do."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from harness.errors import AdapterError
+from harness.models import Weights, resolve
+from tests.models.clips import adapter, sample
+from tests.models.tiny import tiny_whisper
+
+AUTO = "AutoModelForSpeechSeq2Seq"
+
+
+@pytest.fixture
+def copy(checkpoints: dict[str, Path], tmp_path: Path) -> Path:
+    return Path(shutil.copytree(checkpoints["bytes"], tmp_path / "copy"))
+
+
+def weights_of(folder: Path, **settings: str) -> Weights:
+    return Weights(resolve(str(folder), None, base=folder, offline=True), device="cpu", **settings)
+
+
+def test_network_loads_only_to_predict(copy: Path) -> None:
+    made = adapter(copy, language="en")
+    (copy / "model.safetensors").unlink()
+    clip = sample()
+    made.encode([clip], with_targets=True)
+    made.render(clip)
+    assert made.cost(clip) == pytest.approx(0.5)
+    with pytest.raises(AdapterError, match="can't be loaded"):
+        made.predict(made.encode([clip]))
+
+
+@pytest.mark.parametrize("change", ["missing", "left over"])
+def test_weights_that_do_not_fit_are_refused(copy: Path, change: str) -> None:
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(copy / "model.safetensors")
+    layer = tensors.pop("model.encoder.layers.0.fc1.weight")
+    if change == "left over":
+        tensors |= {
+            "model.encoder.layers.0.fc1.weight": layer,
+            "model.encoder.layers.7.fc1.weight": layer.clone(),
+        }
+    save_file(tensors, copy / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(AdapterError, match=r"don't fit its config: 1 .*fc1"):
+        weights_of(copy).model(AUTO)
+
+
+def test_weights_of_another_shape_are_refused(copy: Path) -> None:
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(config | {"encoder_ffn_dim": 48}))
+    with pytest.raises(AdapterError):
+        weights_of(copy).model(AUTO)
+
+
+def test_cut_off_file_is_refused(copy: Path) -> None:
+    data = (copy / "model.safetensors").read_bytes()
+    (copy / "model.safetensors").write_bytes(data[: len(data) // 2])
+    with pytest.raises(AdapterError, match=r"weights of .* can't be loaded"):
+        weights_of(copy).model(AUTO)
+
+
+def test_missing_processor_is_named(copy: Path) -> None:
+    for name in (
+        "preprocessor_config.json",
+        "processor_config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ):
+        (copy / name).unlink(missing_ok=True)
+    with pytest.raises(AdapterError, match=r"processor of .* can't be loaded"):
+        _ = weights_of(copy).processor
+
+
+@pytest.mark.parametrize("stored", ["float16", "bfloat16"])
+def test_half_precision_runs_as_float32_on_a_cpu(tmp_path: Path, stored: str) -> None:
+    weights = weights_of(tiny_whisper(tmp_path / "half", dtype=stored))
+    assert weights.dtype == "float32"
+    assert str(weights.model(AUTO).dtype) == "torch.float32"
+    assert weights_of(tmp_path / "half", dtype="bfloat16").dtype == "bfloat16"
+
+
+def test_model_is_in_evaluation_mode_and_cached(checkpoints: dict[str, Path]) -> None:
+    weights = weights_of(checkpoints["bytes"])
+    assert not weights.model(AUTO).training
+    assert weights.model(AUTO) is weights.model(AUTO)
+
+
+@pytest.mark.parametrize("device", ["cuda:7", "gpu"])
+def test_device_that_is_not_there(checkpoints: dict[str, Path], device: str) -> None:
+    weights = Weights(resolve(str(checkpoints["bytes"]), None, base=Path(), offline=True), device=device)
+    with pytest.raises(AdapterError, match=f"no device '{device}'"):
+        _ = weights.device
+
+
+def test_attention_kernel_is_passed_on(checkpoints: dict[str, Path]) -> None:
+    model = weights_of(checkpoints["bytes"], attention="eager").model(AUTO)
+    assert model.config._attn_implementation == "eager"
+
+
+def test_checkpoint_without_generation_config_derives_one(copy: Path) -> None:
+    (copy / "generation_config.json").unlink()
+    made = adapter(copy)
+    output = made.predict(made.encode([sample()]))[0]
+    assert output.tokens > 20 or not output.truncated, "the library's default of 20 tokens isn't a limit"
