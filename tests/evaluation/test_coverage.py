@@ -12,7 +12,7 @@ from harness.metrics.wer import WordErrorRate
 
 pytestmark = pytest.mark.heavy
 
-CORPORA = 2000
+CORPORA = 5000
 DRAWS = 1000
 SPEAKERS = 150
 ALPHA, BETA = 1.2, 8.8
