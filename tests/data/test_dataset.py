@@ -1,0 +1,235 @@
+"""Columns, ids, groups, limits, joins and transforms: what a task may ask of any dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.data import Dataset, Window
+from harness.data.dataset import WINDOW_ROWS, make_dataset, subset
+from harness.data.rows import Request, Row, Stream
+from harness.data.samples import SampleMaker
+from harness.errors import DataError, RowError
+from harness.types import Audio
+
+LoadFrom = Callable[..., Dataset]
+WriteJsonl = Callable[..., Path]
+TEXT = {"question": "question", "target": "answer"}
+
+
+def only_window(dataset: Dataset) -> Window:
+    [window] = dataset.windows()
+    return window
+
+
+def numbered(n: int) -> list[dict[str, Any]]:
+    return [{"key": f"k{i}", "question": f"q{i}", "answer": i, "speaker": i % 3} for i in range(n)]
+
+
+def test_a_row_becomes_a_sample(load_from: LoadFrom, write_jsonl: WriteJsonl) -> None:
+    write_jsonl("test.jsonl", [{"audio": "a.wav", "text": "hello", "speaker": 7, "lang": "en"}])
+    columns = {"audio": "audio", "target": "text", "group": "speaker", "language": "lang"}
+    dataset = load_from("./test.jsonl", columns=columns)
+    window = only_window(dataset)
+    sample = window[0]
+    assert (dataset.size, dataset.revision, dataset.split) == (1, None, "test")
+    assert window.ids == ["000000"]
+    assert (sample.id, sample.target, sample.group) == ("000000", "hello", "7")
+    assert sample.meta == {"language": "en"}
+    assert isinstance(sample.inputs["audio"], Audio)
+
+
+def test_without_a_group_each_sample_is_its_own(load_from: LoadFrom, write_jsonl: WriteJsonl) -> None:
+    write_jsonl("test.jsonl", numbered(2))
+    samples = list(only_window(load_from("./test.jsonl", columns={**TEXT, "id": "key"})))
+    assert [sample.group for sample in samples] == ["k0", "k1"]
+
+
+def test_every_missing_column_is_named_with_the_near_one(
+    load_from: LoadFrom, write_jsonl: WriteJsonl
+) -> None:
+    write_jsonl("test.jsonl", [{"audio": "a.wav", "transcription": "hello", "speaker_id": 1}])
+    columns = {"audio": "audio", "target": "transcript", "group": "speaker", "language": "xyz"}
+    with pytest.raises(DataError) as caught:
+        load_from("./test.jsonl", columns=columns)
+    lines = caught.value.message.splitlines()
+    assert len(lines) == 3
+    assert "data.columns.target" in lines[0]
+    assert "Did you mean 'transcription'?" in lines[0]
+    assert "Did you mean 'speaker_id'?" in lines[1]
+    assert "'xyz'" in lines[2]
+    assert caught.value.hint == "It has: audio, transcription, speaker_id."
+
+
+def test_columns_are_checked_before_ids(load_from: LoadFrom, write_jsonl: WriteJsonl) -> None:
+    write_jsonl("test.jsonl", [{"key": 1, "answer": 1}, {"key": 1, "answer": 2}])
+    with pytest.raises(DataError, match="no column 'question'"):
+        load_from("./test.jsonl", columns={**TEXT, "id": "key"})
+
+
+def test_duplicate_ids_name_their_rows(load_from: LoadFrom, write_jsonl: WriteJsonl) -> None:
+    rows = [{**row, "key": position // 2} for position, row in enumerate(numbered(20))]
+    write_jsonl("test.jsonl", rows)
+    with pytest.raises(DataError, match=r"ids are not unique: '0' in rows 0 and 1; .* and 5 more") as caught:
+        load_from("./test.jsonl", columns={**TEXT, "id": "key"})
+    assert "group" in caught.value.hint
+
+
+def test_a_duplicate_outside_the_limit_is_still_refused(load_from: LoadFrom, write_jsonl: WriteJsonl) -> None:
+    write_jsonl("test.jsonl", [*numbered(50), {**numbered(1)[0]}])
+    with pytest.raises(DataError, match="'k0' in rows 0 and 50"):
+        load_from("./test.jsonl", columns={**TEXT, "id": "key"}, limit=1)
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        ({"target": None}, "'text' (target) is empty"),
+        ({"audio": None}, "'audio' (audio) is empty"),
+        ({"audio": 3}, "the audio is int"),
+        ({"audio": {"bytes": None, "path": None}}, "the audio is dict"),
+    ],
+    ids=["no target", "no audio", "a number", "an empty struct"],
+)
+def test_a_row_without_a_value_fails_alone(
+    load_from: LoadFrom, write_jsonl: WriteJsonl, broken: dict[str, Any], reason: str
+) -> None:
+    good = {"audio": "a.wav", "text": "hello"}
+    bad = {**good, **{("text" if name == "target" else name): value for name, value in broken.items()}}
+    write_jsonl("test.jsonl", [good, bad, good])
+    window = only_window(load_from("./test.jsonl"))
+    with pytest.raises(RowError) as caught:
+        window[1]
+    assert reason in str(caught.value)
+    assert (window[0].target, window[2].target) == ("hello", "hello")
+
+
+def test_a_smaller_limit_lies_within_a_larger(load_from: LoadFrom, write_jsonl: WriteJsonl) -> None:
+    write_jsonl("test.jsonl", numbered(200))
+    ids = {
+        limit: only_window(load_from("./test.jsonl", columns=TEXT, limit=limit)).ids for limit in (10, 100)
+    }
+    assert len(ids[10]) == 10
+    assert set(ids[10]) < set(ids[100])
+    assert ids[10] == sorted(ids[10])
+    whole = only_window(load_from("./test.jsonl", columns=TEXT))
+    few = only_window(load_from("./test.jsonl", columns=TEXT, limit=10))
+    by_id = {sample.id: sample.target for sample in whole}
+    assert all(by_id[sample.id] == sample.target for sample in few)
+
+
+def test_a_limit_depends_on_the_seed_and_may_exceed_the_size() -> None:
+    assert subset(100, 10, 0) == subset(100, 10, 0) != subset(100, 10, 1)
+    assert list(subset(5, 10, 0)) == [0, 1, 2, 3, 4]
+
+
+def test_a_limit_below_one_and_an_empty_split_are_refused(
+    load_from: LoadFrom, write_jsonl: WriteJsonl
+) -> None:
+    write_jsonl("test.jsonl", [])
+    with pytest.raises(DataError, match="at least 1"):
+        load_from("./test.jsonl", columns=TEXT, limit=0)
+    write_jsonl("test.csv", ["question,answer"])
+    with pytest.raises(DataError, match="holds no rows"):
+        load_from("./test.csv", columns=TEXT)
+
+
+def test_a_purpose_names_its_split(load_from: LoadFrom, write_jsonl: WriteJsonl) -> None:
+    for name in ("train", "dev"):
+        write_jsonl(f"{name}.jsonl", [{"question": "q", "answer": name}])
+    splits = {"train": "train", "validation": "dev"}
+    dataset = load_from(".", columns=TEXT, splits=splits, split="validation")
+    assert (dataset.split, only_window(dataset)[0].target) == ("dev", "dev")
+    with pytest.raises(DataError, match="names no test split"):
+        load_from(".", columns=TEXT, splits=splits)
+
+
+def test_a_join_takes_the_first_match(load_from: LoadFrom, write_jsonl: WriteJsonl) -> None:
+    write_jsonl("fr/test.jsonl", [{"id": i, "question": f"fr{i}"} for i in (2, 1, 3)])
+    write_jsonl("en/test.jsonl", [{"id": i, "text": text} for i, text in ((1, "a"), (2, "b"), (1, "c"))])
+    join = {"name": "en", "on": "id", "take": {"english": "text"}}
+    columns = {"question": "question", "target": "english"}
+    window = only_window(load_from(".", name="fr", columns=columns, join=join))
+    assert [window[index].target for index in (0, 1)] == ["b", "a"]
+    with pytest.raises(RowError, match="no row whose 'id' is 3"):
+        window[2]
+
+
+def test_a_join_checks_both_sides(load_from: LoadFrom, write_jsonl: WriteJsonl) -> None:
+    write_jsonl("fr/test.jsonl", [{"id": 1, "question": "q"}])
+    write_jsonl("en/test.jsonl", [{"id": 1, "text": "t"}])
+    columns = {"question": "question", "target": "english"}
+    for on, take, message in (
+        ("idx", {"english": "text"}, "data.join.on: .* configuration fr, .*'idx'"),
+        ("id", {"english": "txt"}, "data.join.take.english: .* configuration en, .*Did you mean 'text'"),
+    ):
+        join = {"name": "en", "on": on, "take": take}
+        with pytest.raises(DataError, match=message):
+            load_from(".", name="fr", columns=columns, join=join)
+
+
+def test_a_transform_changes_rows_on_access(
+    load_from: LoadFrom, write_jsonl: WriteJsonl, tmp_path: Path
+) -> None:
+    write_jsonl("test.jsonl", numbered(3))
+    (tmp_path / "shouting_rows.py").write_text(
+        "def shout(row):\n    return {**row, 'loud': row['question'].upper(), 'n': 1 / row['answer']}\n"
+    )
+    columns = {"question": "loud", "target": "n", "id": "key"}
+    window = only_window(load_from("./test.jsonl", columns=columns, transform="shouting_rows:shout"))
+    assert (window.ids, window[2].inputs["question"], window[2].target) == (["k0", "k1", "k2"], "Q2", 0.5)
+    with pytest.raises(RowError, match="shouting_rows:shout raised ZeroDivisionError"):
+        window[0]
+    with pytest.raises(DataError, match=r"no column 'lout'\. Did you mean 'loud'\?"):
+        load_from("./test.jsonl", columns={**columns, "question": "lout"}, transform="shouting_rows:shout")
+
+
+def test_a_transform_that_is_not_there(load_from: LoadFrom, write_jsonl: WriteJsonl, tmp_path: Path) -> None:
+    write_jsonl("test.jsonl", numbered(1))
+    (tmp_path / "empty_hooks.py").write_text("")
+    with pytest.raises(DataError, match="no module 'absent_hooks'"):
+        load_from("./test.jsonl", columns=TEXT, transform="absent_hooks:shout")
+    with pytest.raises(DataError, match="module 'empty_hooks' has no 'shout'"):
+        load_from("./test.jsonl", columns=TEXT, transform="empty_hooks:shout")
+
+
+def stream_of(rows: list[Row], limit: int | None = None, seed: int = 0) -> Dataset:
+    maker = SampleMaker({"target": "answer", "id": "key"}, ())
+    stream = Stream(rows, ("key", "answer"))
+    return make_dataset(stream, maker, Request("stream", "test"), limit=limit, seed=seed)
+
+
+def ids_of(dataset: Dataset) -> Iterator[str]:
+    return (sample_id for window in dataset.windows() for sample_id in window.ids)
+
+
+def test_a_stream_comes_in_windows() -> None:
+    rows: list[Row] = [{"key": i, "answer": i} for i in range(WINDOW_ROWS + 10)]
+    dataset = stream_of(rows)
+    assert dataset.size is None
+    assert [len(window) for window in dataset.windows()] == [WINDOW_ROWS, 10]
+    assert [window[3].target for window in dataset.windows()] == [3, WINDOW_ROWS + 3]
+    assert list(ids_of(dataset)) == [str(i) for i in range(WINDOW_ROWS + 10)]
+
+
+def test_a_streams_limit_is_seeded_and_nested() -> None:
+    rows: list[Row] = [{"key": i, "answer": i} for i in range(2000)]
+    few, more = (list(ids_of(stream_of(rows, limit))) for limit in (10, 600))
+    assert (len(few), len(set(more))) == (10, 600)
+    assert few == more[:10] != list(ids_of(stream_of(rows, 10, seed=1)))
+
+
+def test_a_streams_duplicates_show_as_they_come() -> None:
+    rows: list[Row] = [{"key": i % (WINDOW_ROWS + 1), "answer": i} for i in range(WINDOW_ROWS + 5)]
+    windows = stream_of(rows).windows()
+    assert len(next(windows)) == WINDOW_ROWS
+    with pytest.raises(DataError, match=f"'0' in rows 0 and {WINDOW_ROWS + 1}"):
+        next(windows)
+
+
+def test_an_empty_stream_is_refused() -> None:
+    with pytest.raises(DataError, match="holds no rows"):
+        list(stream_of([]).windows())
