@@ -167,3 +167,71 @@ def tiny_moonshine(folder: Path, *, seed: int = 0) -> Path:
         Wav2Vec2Processor(extractor, tokenizer).save_pretrained(folder)
         model.save_pretrained(folder)
     return folder
+
+
+def tiny_speech2text(folder: Path, *, multilingual: bool, seed: int = 0) -> Path:
+    """A Speech2Text checkpoint: filter banks in, SentencePiece out, target languages when multilingual.
+
+    Needs the package sentencepiece, as any Speech2Text checkpoint does.
+    """
+    import io
+    import json
+    from importlib import import_module
+
+    import torch
+    from transformers import (
+        GenerationConfig,
+        Speech2TextConfig,
+        Speech2TextFeatureExtractor,
+        Speech2TextForConditionalGeneration,
+        Speech2TextProcessor,
+        Speech2TextTokenizer,
+    )
+
+    sentencepiece = import_module("sentencepiece")
+    folder.mkdir(parents=True)
+    model_file = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(["hello the world", "one two three four five six seven eight nine zero"] * 4),
+        model_writer=model_file,
+        vocab_size=60,
+        hard_vocab_limit=False,
+        bos_id=0,
+        pad_id=1,
+        eos_id=2,
+        unk_id=3,
+        user_defined_symbols=[f"<lang:{code}>" for code in ("pt", "fr", "ru", "nl", "ro", "it", "es", "de")],
+        minloglevel=2,
+    )
+    pieces = sentencepiece.SentencePieceProcessor(model_proto=model_file.getvalue())
+    vocab = {pieces.id_to_piece(number): number for number in range(pieces.get_piece_size())}
+    (folder / "vocab.json").write_text(json.dumps(vocab))
+    (folder / "sentencepiece.bpe.model").write_bytes(model_file.getvalue())
+    tokenizer = Speech2TextTokenizer(
+        str(folder / "vocab.json"),
+        str(folder / "sentencepiece.bpe.model"),
+        lang_codes="mustc" if multilingual else None,
+    )
+    tokens = {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 2}
+    config = Speech2TextConfig(
+        vocab_size=len(vocab),
+        d_model=16,
+        encoder_layers=1,
+        decoder_layers=1,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=32,
+        decoder_ffn_dim=32,
+        conv_channels=16,
+        max_target_positions=24,
+        init_std=0.5,
+        **tokens,
+    )
+    torch.manual_seed(seed)
+    model = Speech2TextForConditionalGeneration(config)
+    model.generation_config = GenerationConfig(max_length=24, **tokens)
+    model.generation_config._from_model_config = False
+    with quiet():
+        Speech2TextProcessor(Speech2TextFeatureExtractor(), tokenizer).save_pretrained(folder)
+        model.save_pretrained(folder)
+    return folder
