@@ -115,7 +115,9 @@ class TextRows(Rows):
         self._starts, self._ends, self._lines = array("q"), array("q"), array("l")
         self.media_root = file.parent
         self._index()
-        found = self._format.columns(self._readable())
+        self._aliases: dict[str, str] = {}
+        tried = self._rows(min(len(self), TRIED_ROWS))
+        found = self._format.columns(row for row in tried if row is not None)
         self._aliases = {
             new: old for new, old in (aliases or {}).items() if old in found and new not in found
         }
@@ -125,17 +127,30 @@ class TextRows(Rows):
         return len(self._starts)
 
     def __getitem__(self, position: int) -> Row:
-        row = self._parse(position)
-        return {**row, **{new: row[old] for new, old in self._aliases.items() if old in row}}
-
-    def _parse(self, position: int) -> dict[str, Any]:
         with self._file.open("rb") as file:  # a file of its own, since threads would share its position
-            file.seek(self._starts[position])
-            record = file.read(self._ends[position] - self._starts[position])
+            return self._row(file, position)
+
+    def column(self, name: str) -> list[Any]:
+        name = self._aliases.get(name, name)
+        return [None if row is None else row.get(name) for row in self._rows(len(self))]
+
+    def _row(self, file: BinaryIO, position: int) -> dict[str, Any]:
+        file.seek(self._starts[position])
+        record = file.read(self._ends[position] - self._starts[position])
         try:
-            return self._format.parse(record.decode("utf-8-sig"))
+            row = self._format.parse(record.decode("utf-8-sig"))
         except (ValueError, csv.Error) as error:
             raise RowError(f"{self._file}:{self._lines[position]} {error}") from error
+        return row | {new: row[old] for new, old in self._aliases.items() if old in row}
+
+    def _rows(self, count: int) -> Iterator[Row | None]:
+        """The first rows. None where one can't be read: asking for that row itself says why."""
+        with self._file.open("rb") as file:
+            for position in range(count):
+                try:
+                    yield self._row(file, position)
+                except RowError:
+                    yield None
 
     def _index(self) -> None:
         try:
@@ -151,10 +166,3 @@ class TextRows(Rows):
             ) from error
         except OSError as error:
             raise DataError(f"{self._file}: can't be read: {error.strerror or error}") from error
-
-    def _readable(self) -> Iterator[Row]:
-        for position in range(min(len(self), TRIED_ROWS)):
-            try:
-                yield self._parse(position)
-            except RowError:
-                continue  # it stays a failure of its own row, which is met again when that row is asked for
