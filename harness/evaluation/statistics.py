@@ -93,7 +93,7 @@ def interval(
     codes, clusters = cluster_codes(groups)
     values = reduce(_resampled_sums(_sums(stats, codes, clusters), draws, seed))
     value = float(reduce(stats.sum(axis=0))) if len(stats) else float("nan")
-    low, high, undefined = _percentiles(values, value, clusters, level)
+    low, high, undefined = _percentiles(values, value, level)
     return Interval(value, low, high, len(stats), clusters, level, undefined)
 
 
@@ -135,7 +135,7 @@ def resampled_interval(
             for rows in _resampled_rows(codes, clusters, draws, seed)
         ]
     )
-    low, high, undefined = _percentiles(values, value, clusters, level)
+    low, high, undefined = _percentiles(values, value, level)
     return Interval(value, low, high, len(predictions), clusters, level, undefined)
 
 
@@ -231,11 +231,11 @@ def _resampled_rows(codes: NDArray[np.intp], clusters: int, draws: int, seed: in
             yield np.concatenate([members[cluster] for cluster in drawn]).tolist()
 
 
-def _percentiles(values: Floats, value: float, clusters: int, level: float) -> tuple[float, float, int]:
+def _percentiles(values: Floats, value: float, level: float) -> tuple[float, float, int]:
     """Bounds of the percentile interval over the defined draws, and how many were undefined."""
     defined = values[~np.isnan(values)]
     undefined = len(values) - len(defined)
-    if clusters < 2 or np.isnan(value) or not len(defined):
+    if np.isnan(value) or not len(defined):
         return float("nan"), float("nan"), undefined
     tail = 50 * (1 - level)
     low, high = np.percentile(defined, [tail, 100 - tail])
@@ -243,7 +243,7 @@ def _percentiles(values: Floats, value: float, clusters: int, level: float) -> t
 
 
 def _paired(values: Floats, difference: float, n: int, clusters: int, level: float) -> Paired:
-    low, high, undefined = _percentiles(values, difference, clusters, level)
+    low, high, undefined = _percentiles(values, difference, level)
     if np.isnan(low):
         return Paired(difference, low, high, float("nan"), n, clusters, level, undefined)
     drawn = len(values) - undefined
