@@ -106,8 +106,23 @@ class Checkpoint:
     @cached_property
     def _files(self) -> list[Path]:
         if self.revision is not None:
-            _download(self.name, self.revision, self.offline)
+            self._fetch(self.revision)
         return [self.folder / name for name in needed(path.name for path in self.folder.iterdir())]
+
+    def _fetch(self, commit: str) -> None:
+        """Bring the needed files into the Hub's cache, beside the config that is there already."""
+        from huggingface_hub import HfApi, snapshot_download
+
+        from harness.remote import not_cached, remote_errors
+
+        what = f"the checkpoint {self.name}"
+        if self.offline:
+            if not _has_weights(self.folder):
+                raise not_cached(what)
+            return
+        with remote_errors(what):
+            wanted = needed(HfApi().list_repo_files(self.name, revision=commit))
+            snapshot_download(self.name, revision=commit, allow_patterns=wanted)
 
     @cached_property
     def _digest(self) -> str:
@@ -177,15 +192,15 @@ def _from_hub(name: str, revision: str | None, offline: bool) -> Checkpoint:
     return Checkpoint(name, folder, folder.name, offline)
 
 
-def _download(name: str, commit: str, offline: bool) -> None:
-    """Bring the needed files of a commit into the Hub's cache, beside the config that is there already."""
-    from huggingface_hub import HfApi, snapshot_download
-
-    from harness.remote import remote_errors
-
-    with remote_errors(f"the checkpoint {name}"):
-        wanted = None if offline else needed(HfApi().list_repo_files(name, revision=commit))
-        snapshot_download(name, revision=commit, allow_patterns=wanted, local_files_only=offline)
+def _has_weights(folder: Path) -> bool:
+    """Whether a snapshot has its weights, all shards of them."""
+    names = {path.name for path in folder.iterdir()}
+    chosen = needed(names)
+    shards: set[str] = set()
+    for name in chosen:
+        if name.endswith(".index.json"):
+            shards |= set(json.loads((folder / name).read_text(encoding="utf-8"))["weight_map"].values())
+    return shards <= names and any(name.endswith((".safetensors", ".bin")) for name in chosen)
 
 
 def _content_digest(path: Path) -> str:
