@@ -12,16 +12,17 @@ results folders merge with `cp -r` and why no locks are needed.
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from harness.errors import ResultError
+from harness.errors import HarnessError, ResultError
 from harness.registry import near
 from harness.results import index as indexes
-from harness.results.files import TEMPORARY, new_file, publish, temporary_beside, write_whole
+from harness.results.files import TEMPORARY, new_file, publish, temporary_beside, write_whole, writing
 from harness.results.record import Draft, Record, from_json, seal, to_json
 from harness.results.rows import SampleWriter
 
@@ -110,19 +111,21 @@ class Store:
         """Make the index anew from the records. Raises ResultError naming a damaged one."""
         table = indexes.build(self.runs())
         if table.num_rows:
-            # Someone else's results may be readable only: the index is then made each time it is asked for.
-            with suppress(ResultError):
+            # Where it can't be kept (somebody else's results, a full disk) it is made each time it is asked for.
+            with suppress(HarnessError):
                 write_whole(self._index_path, indexes.to_bytes(table), replace=True)
         return table
 
     def sweep(self, older_than_seconds: float = ORPHAN_SECONDS) -> list[Path]:
-        """Delete what dead writers left: temporary files, and sample rows whose record never came."""
-        known, limit = set(self.run_ids()), time.time() - older_than_seconds
-        orphans = [path for path in self.root.glob("samples/*/*.parquet") if path.stem not in known]
-        abandoned = sorted([*self.root.rglob(f".*{TEMPORARY}"), *orphans])
-        swept = [path for path in abandoned if path.stat().st_mtime < limit]
+        """Delete what dead writers left: temporary files, and sample rows whose record never came.
+
+        Safe beside living writers, whose files are younger. Raises ResultError when the folder isn't ours.
+        """
+        limit = time.time() - older_than_seconds
+        swept = [path for path in self._abandoned() if _changed_before(limit, path)]
         for path in swept:
-            path.unlink(missing_ok=True)
+            with writing(path):
+                path.unlink(missing_ok=True)
         return swept
 
     def record_path(self, run_id: str) -> Path:
@@ -136,6 +139,15 @@ class Store:
     @property
     def _index_path(self) -> Path:
         return self.root / "index.parquet"
+
+    def _abandoned(self) -> Iterator[Path]:
+        """Only names that the store itself gives: the folder may hold other things of the user's."""
+        for pattern in (".index.parquet.*", "samples/.new.parquet.*", "runs/??/.*.json.*"):
+            yield from self.root.glob(pattern + TEMPORARY)
+        known = set(self.run_ids())
+        for path in self.root.glob("samples/??/*.parquet"):
+            if _is_id(path.stem) and path.stem not in known:
+                yield path
 
     def _read(self, run_id: str) -> Record:
         path = self.record_path(run_id)
@@ -176,8 +188,15 @@ class Store:
         return found[0]
 
 
+def _changed_before(limit: float, path: Path) -> bool:
+    try:
+        return path.stat().st_mtime < limit
+    except FileNotFoundError:  # its writer has just given it its final name
+        return False
+
+
 def _is_id(name: str) -> bool:
-    return len(name) == hashlib.sha256().digest_size * 2
+    return re.fullmatch("[0-9a-f]{64}", name) is not None
 
 
 def _file_digest(path: Path) -> str:

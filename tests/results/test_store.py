@@ -242,19 +242,31 @@ def test_what_a_newer_harness_wrote_survives_the_merge_and_the_index(store: Stor
 
 
 class TestSweep:
-    def test_what_dead_writers_left_goes_after_a_day(self, store: Store):
+    def test_what_dead_writers_left_goes_after_a_day_and_nothing_else(self, store: Store):
         record = added(store)
         orphan = store.samples_path("f" * 64)
         orphan.parent.mkdir(parents=True, exist_ok=True)
         written(store, "a").rename(orphan)
         temporary = written(store, "b")
+        own = [store.root / "notes" / ".draft.tmp", store.root / "samples" / "my" / "voices.parquet"]
+        for path in own:
+            path.parent.mkdir()
+            path.touch()
         assert store.runs() == [record]
         assert store.sweep() == []
         yesterday = time.time() - 25 * 60 * 60
         for path in store.root.rglob("*.*"):
             os.utime(path, (yesterday, yesterday))
         assert set(store.sweep()) == {orphan, temporary}
+        assert all(path.exists() for path in own)
         assert store.samples(record.run_id).num_rows == 1
+
+    def test_a_file_that_vanishes_meanwhile_is_somebody_elses(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ):
+        gone = store.samples_path("f" * 64)
+        monkeypatch.setattr(Store, "_abandoned", lambda self: iter([gone]))
+        assert store.sweep(older_than_seconds=-1) == []
 
 
 class TestFullDisk:
@@ -270,6 +282,7 @@ class TestFullDisk:
             added(store, 1)
         assert files(store) == before
         assert store.runs() == [first]
+        assert store.get("latest") == first
 
     def test_a_record_that_does_not_fit_leaves_the_store_as_it_was(
         self, store: Store, monkeypatch: pytest.MonkeyPatch
