@@ -111,7 +111,7 @@ class Store:
         """Make the index anew from the records. Raises ResultError naming a damaged one."""
         table = indexes.build(self.runs())
         if table.num_rows:
-            # Where it can't be kept (somebody else's results, a full disk) it is made each time it is asked for.
+            # Where it can't be kept (somebody else's results, a full disk), it is made on each call.
             with suppress(HarnessError):
                 write_whole(self._index_path, indexes.to_bytes(table), replace=True)
         return table
