@@ -63,6 +63,11 @@ def test_a_lost_connection_behind_a_missing_file() -> None:
     assert "quickstart/spoken_digits" in error.hint
 
 
+def test_a_request_that_got_no_answer() -> None:
+    error = raised(errors.HTTPError("timed out"))  # type: ignore[attr-defined]
+    assert "could not be reached" in error.message
+
+
 def test_a_missing_file_alone_means_offline() -> None:
     error = raised(errors.LocalEntryNotFoundError("not in the cache"))
     assert "not on this machine" in error.message

@@ -9,11 +9,13 @@ import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.data.rows import Row, Rows, Stream
 from harness.errors import DataError
+from harness.remote import remote_errors
 
 
 class ArrowRows(Rows):
@@ -82,12 +84,28 @@ def read_files(
     return ArrowRows(_load(module, files, settings, streaming=False), media_root)
 
 
-def stream_files(module: str, files: Sequence[str | Path], settings: Mapping[str, Any]) -> Stream:
-    """Files (paths or hf:// addresses) as a stream of rows. Raises DataError when they can't be read."""
+def stream_files(module: str, files: Sequence[str | Path], settings: Mapping[str, Any], what: str) -> Stream:
+    """Files (paths or hf:// addresses) as a stream of rows; `what` is what messages call them.
+
+    Raises DataError when they can't be read, RemoteError when they can't be reached, then or in the stream.
+    """
     dataset = _load(module, files, settings, streaming=True)
-    if dataset.column_names is None:
-        dataset = dataset._resolve_features()
-    return Stream(_undecoded(dataset), tuple(dataset.column_names))
+    with _unreadable(files), remote_errors(what):
+        if dataset.column_names is None:
+            dataset = dataset._resolve_features()
+        return Stream(_Guarded(_undecoded(dataset), what), tuple(dataset.column_names))
+
+
+@dataclass(frozen=True)
+class _Guarded:
+    """A `datasets.IterableDataset` whose failures are ours."""
+
+    dataset: Any
+    what: str
+
+    def __iter__(self) -> Iterator[Row]:
+        with _unreadable([self.what]), remote_errors(self.what):
+            yield from self.dataset
 
 
 def saved_rows(folder: Path) -> ArrowRows:
@@ -101,7 +119,7 @@ def saved_rows(folder: Path) -> ArrowRows:
 def _load(module: str, files: Sequence[str | Path], settings: Mapping[str, Any], *, streaming: bool) -> Any:
     from datasets import load_dataset
 
-    with _unreadable(files):
+    with _unreadable(files), remote_errors(str(files[0])):
         return load_dataset(
             module,
             data_files={"rows": [str(file) for file in files]},

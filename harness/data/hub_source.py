@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from pathlib import Path
 from harness.data.arrow_rows import ParquetRows, read_files, stream_files
 from harness.data.hub_plan import Plan, make_plan, recall, remember
 from harness.data.local_source import audio_folder
-from harness.data.rows import Opened, Request, Row, Rows, Stream
+from harness.data.rows import Opened, Request, Rows, Stream
 from harness.remote import is_offline, remote_errors
 
 _DOWNLOADS_AT_ONCE = 8
@@ -32,10 +32,13 @@ def open_hub(request: Request) -> Opened:
         plan = recall(request) if offline else make_plan(request)
         streaming = request.streaming and plan.module != _AUDIO_FOLDER
         if streaming and not offline:
-            return Opened(_stream(request, plan), plan.commit)
+            repository = f"hf://datasets/{request.path}@{plan.commit}"
+            return Opened(
+                _stream(request, plan, [f"{repository}/{file}" for file in plan.files]), plan.commit
+            )
         files = _download(request, plan, offline)
     if streaming:
-        return Opened(stream_files(plan.module, files, plan.settings), plan.commit)
+        return Opened(_stream(request, plan, files), plan.commit)
     return Opened(_rows(request, plan, files), plan.commit)
 
 
@@ -75,19 +78,5 @@ def _rows(request: Request, plan: Plan, files: list[Path]) -> Rows:
     return read_files(plan.module, files, plan.settings)
 
 
-def _stream(request: Request, plan: Plan) -> Stream:
-    addresses = [f"hf://datasets/{request.path}@{plan.commit}/{file}" for file in plan.files]
-    stream = stream_files(plan.module, addresses, plan.settings)
-    return Stream(_Guarded(stream, f"the dataset {request.path}"), stream.columns)
-
-
-@dataclass(frozen=True)
-class _Guarded:
-    """A stream whose lost connection is a RemoteError."""
-
-    stream: Stream
-    what: str
-
-    def __iter__(self) -> Iterator[Row]:
-        with remote_errors(self.what):
-            yield from self.stream
+def _stream(request: Request, plan: Plan, files: Sequence[str | Path]) -> Stream:
+    return stream_files(plan.module, files, plan.settings, f"the dataset {request.path}")

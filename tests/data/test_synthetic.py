@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -39,6 +40,14 @@ def test_the_same_options_give_the_same_bytes() -> None:
     assert first == again
     assert first != between
     assert spoken(n=4) == spoken(n=8)[:4]
+
+
+def test_the_time_of_day_changes_nothing() -> None:
+    options: dict[str, Any] = {"voices": ["en-us+f3"], "n": 2}  # a breathy voice: the library's random numbers are heard
+    first, second = spoken(**options), int(time.time())
+    while int(time.time()) == second:  # the library's own seed is the time in seconds
+        pass
+    assert spoken(**options) == first
 
 
 def test_a_row_says_what_is_spoken() -> None:

@@ -108,6 +108,13 @@ def test_a_stream_has_the_same_samples(hub: HubServer, ask: Ask) -> None:
     assert len(few["ids"]) == 2
 
 
+def test_a_stream_that_is_refused(hub: HubServer, ask: Ask) -> None:
+    hub.fail(r"resolve/.*parquet", status=403)
+    [answer] = ask(load(FLEURS, streaming=True))
+    assert answer["error"] == "RemoteError"
+    assert "status 403" in answer["message"]
+
+
 def test_targets_joined_from_another_configuration(hub: HubServer, ask: Ask) -> None:
     join = {"name": "en_us", "on": "id", "take": {"translation": "raw_transcription"}}
     columns = {"audio": "audio", "target": "translation", "group": "id"}
