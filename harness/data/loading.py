@@ -48,8 +48,13 @@ def load(
         raise DataError(f"the limit is {limit}: it must be at least 1")
     request = _request(data, base, split, offline)
     opened = open_split(request)
+    if data.transform is None:  # else the columns are the transform's, and it may want the join's
+        joined = data.join.take if data.join else {}
+        require_columns(data.columns, [*opened.rows.columns, *joined], "data.columns", str(request))
     rows = _with_steps(opened.rows, data, request)
-    _check(opened.rows, rows, data, request)
+    if data.transform is not None:
+        present = _columns_after_steps(rows, data.transform)
+        require_columns(data.columns, present, "data.columns", f"{request}, after the transform,")
     root = opened.rows.media_root if isinstance(opened.rows, Rows) else None
     maker = SampleMaker(data.columns, inputs, root)
     return make_dataset(rows, maker, request, revision=opened.revision, limit=limit, seed=seed)
@@ -147,16 +152,6 @@ def _join_request(join: Join, data: Data, request: Request) -> Request:
         options=data.options if same else {},
         streaming=False,
     )
-
-
-def _check(raw: Rows | Stream, rows: Rows | Stream, data: Data, request: Request) -> None:
-    """Refuses a mapping to columns that neither the dataset nor its join or transform has."""
-    present = [*raw.columns, *(data.join.take if data.join else ())]
-    what = str(request)
-    if data.transform is not None:
-        present = _columns_after_steps(rows, data.transform)
-        what = f"{what}, after the transform,"
-    require_columns(data.columns, present, "data.columns", what)
 
 
 def _columns_after_steps(rows: Rows | Stream, transform: str) -> list[str]:

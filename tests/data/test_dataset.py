@@ -171,6 +171,13 @@ def test_a_join_checks_both_sides(load_from: LoadFrom, write_jsonl: WriteJsonl) 
             load_from(".", name="fr", columns=columns, join=join)
 
 
+def test_columns_are_checked_before_the_join_is_opened(load_from: LoadFrom, write_jsonl: WriteJsonl) -> None:
+    write_jsonl("fr/test.jsonl", [{"id": 1, "question": "q"}])
+    join = {"name": "not-there", "on": "id", "take": {"english": "text"}}
+    with pytest.raises(DataError, match="no column 'questoin'"):
+        load_from(".", name="fr", columns={"question": "questoin", "target": "english"}, join=join)
+
+
 def test_a_transform_changes_rows_on_access(
     load_from: LoadFrom, write_jsonl: WriteJsonl, tmp_path: Path
 ) -> None:

@@ -43,7 +43,10 @@ def test_the_same_options_give_the_same_bytes() -> None:
 
 
 def test_the_time_of_day_changes_nothing() -> None:
-    options: dict[str, Any] = {"voices": ["en-us+f3"], "n": 2}  # a breathy voice: the library's random numbers are heard
+    options: dict[str, Any] = {
+        "voices": ["en-us+f3"],
+        "n": 2,
+    }  # a breathy voice: the library's random numbers are heard
     first, second = spoken(**options), int(time.time())
     while int(time.time()) == second:  # the library's own seed is the time in seconds
         pass
