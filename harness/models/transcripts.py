@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from harness.models.languages import language_name
@@ -19,9 +20,12 @@ class Reader:
 
     def text_ids(self, ids: Sequence[int]) -> list[int]:
         """The ids that are text: neither special tokens nor timestamps."""
-        special = set(self.tokenizer.all_special_ids)
-        end = self.first_timestamp if self.first_timestamp is not None else float("inf")
-        return [token for token in ids if token not in special and token < end]
+        end = float("inf") if self.first_timestamp is None else self.first_timestamp
+        return [token for token in ids if token < end and token not in self._special]
+
+    @cached_property
+    def _special(self) -> frozenset[int]:
+        return frozenset(self.tokenizer.all_special_ids)
 
     def outputs(
         self, rows: Sequence[Sequence[int]], truncated: Sequence[bool], extras: Sequence[Mapping[str, Json]]

@@ -101,6 +101,22 @@ class Weights:
 
 
 @contextmanager
+def single_thread() -> Iterator[None]:
+    """Keep torch from sharing this thread's work among cores: in a worker they belong to the model.
+
+    The number of threads is each thread's own, so the main thread's stays.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
 def quiet() -> Iterator[None]:
     """Keep transformers' advice and progress bars off the user's screen; its errors still raise."""
     from transformers.utils import logging as library

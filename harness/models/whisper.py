@@ -19,7 +19,7 @@ from harness.models import generation
 from harness.models.base import Adapter, AdapterInfo, Batch, Rendered
 from harness.models.languages import Controls
 from harness.models.transcripts import Reader
-from harness.models.weights import quiet
+from harness.models.weights import quiet, single_thread
 from harness.spec.schema import Generate
 from harness.types import Audio, Json, Output, Sample
 
@@ -98,7 +98,8 @@ class Whisper(Adapter):
         """
         waveforms = [_audio(sample).load(self._rate_hz) for sample in samples]
         long = self._window is not None and max(map(len, waveforms)) > self._window
-        tensors = self._features(waveforms)
+        with single_thread():
+            tensors = self._features(waveforms)
         if with_targets:
             tensors |= self._targets(samples)
         wanted = [self._wanted(sample) for sample in samples]
