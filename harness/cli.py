@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 from harness import __version__
 from harness.errors import EXIT_RUN, EXIT_USER, HarnessError, SpecError
 from harness.registry import near
+from harness.remote import OFFLINE_VARIABLE, go_offline
 
 EPILOG = """\
 examples:
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit code."""
     parsed = parser().parse_args(arguments)
     if getattr(parsed, "offline", False):
-        os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
+        go_offline()
     try:
         return int(parsed.command(parsed) or 0)
     except HarnessError as error:
@@ -185,7 +186,7 @@ def _options(parsed: argparse.Namespace) -> Any:
         results=getattr(parsed, "results", Path("results")),
         limit=getattr(parsed, "limit", None),
         device=getattr(parsed, "device", "auto"),
-        offline=getattr(parsed, "offline", False),
+        offline=os.environ.get(OFFLINE_VARIABLE, "").lower() in ("1", "on", "true", "yes"),
         reuse=not getattr(parsed, "no_cache", False),
     )
 
@@ -253,14 +254,16 @@ def _report(parsed: argparse.Namespace, records: Sequence[Any], cells: Sequence[
 
 def _compare(parsed: argparse.Namespace) -> int:
     from harness import report
-    from harness.evaluation.compare import RunData, compare
+    from harness.evaluation.comparable import RunData
+    from harness.evaluation.compare import compare
     from harness.evaluation.compare_table import comparison_table
     from harness.results.store import Store
 
     store = Store(parsed.results)
     a, b = (store.get(prefix) for prefix in (parsed.a, parsed.b))
-    runs = [RunData(record, store.samples(record.run_id)) for record in (a, b)]
-    found = compare(*runs, metric_name=parsed.metric)
+    found = compare(
+        RunData(a, store.samples(a.run_id)), RunData(b, store.samples(b.run_id)), metric_name=parsed.metric
+    )
     if parsed.json:
         _print_json(found.to_json())
     else:

@@ -44,6 +44,9 @@ class Options:
 def run(cells: Sequence[ResolvedTask], options: Options, processes: Processes) -> Iterator[Record]:
     """Evaluate every cell of a task and store its record. Only the main process yields."""
     loaded: dict[str, models.Weights] = {}
+    store = Store(options.results)
+    if processes.main:
+        store.sweep()
     for cell in cells:
         started = datetime.now(UTC)
         adapter = _adapter(cell, options, loaded)
@@ -63,7 +66,6 @@ def run(cells: Sequence[ResolvedTask], options: Options, processes: Processes) -
         if not processes.main:
             list(outcomes)
             continue
-        store = Store(options.results)
         with store.samples_writer(scorer.schema()) as writer:
             for batch in scorer.rows(outcomes):
                 writer.write(batch)

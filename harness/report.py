@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -29,10 +29,13 @@ def console() -> Console:
 
 def run_report(records: Sequence[Record], store: Store, cells: Sequence[Mapping[str, Any]]) -> RenderableType:
     """The table of runs, the worst samples of the worst run, failures, and what to do next."""
-    worst = max(records, key=_badness)
-    parts: list[RenderableType] = [score_table(records, cells), *_worst_samples(worst, store)]
+    worst = max(range(len(records)), key=lambda at: _badness(records[at]))
+    parts: list[RenderableType] = [
+        score_table(records, cells),
+        *_worst_samples(records[worst], store, _cell_text(cells[worst])),
+    ]
     parts += [line for record in records for line in _failures(record, store)]
-    return Group(*parts, *_where(records, store))
+    return Group(*parts, *_where(records, store, cells))
 
 
 def score_table(records: Sequence[Record], cells: Sequence[Mapping[str, Any]]) -> Table:
@@ -40,19 +43,26 @@ def score_table(records: Sequence[Record], cells: Sequence[Mapping[str, Any]]) -
     names = _cell_names(cells)
     table = Table(title=f"{records[0].task}: {records[0].model.checkpoint}", title_justify="left")
     for heading in (*names, "metric"):
-        table.add_column(heading)
-    for heading in ("score", "95% interval", "samples", "failed", "speed"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("score", "95% interval", "samples", "speed"):
         table.add_column(heading, justify="right", no_wrap=True)
     for record, cell in zip(records, cells, strict=True):
-        run = [str(cell.get(name, "")) for name in names]
-        count = [str(record.data.n), str(record.failures.n), speed_text(record)]
+        run = [_plain(cell.get(name, "")) for name in names]
+        count = [str(record.data.n), speed_text(record)]
         for key, metric in record.metrics.items():
             arrow = "↑" if metric.higher_is_better else "↓"
-            heading = f"{key.upper()} {metric.unit}".strip()
-            table.add_row(*run, f"{heading} {arrow}", *score_texts(metric), *count)
-            run, count = [""] * len(names), [""] * 3
+            table.add_row(*run, f"{key.upper()} {arrow}{metric.unit}", *score_texts(metric), *count)
+            run, count = [""] * len(names), [""] * len(count)
         table.add_section()
+    part = records[0].metrics[records[0].primary]
+    table.caption = f"↓ lower is better, ↑ higher. Intervals: bootstrap over {part.clusters} clusters."
+    table.caption_justify = "left"
     return table
+
+
+def _plain(value: Any) -> str:
+    """A parameter's value as a person writes it."""
+    return "none" if value is None else escape(str(value))
 
 
 def score_texts(metric: MetricPart) -> tuple[str, str]:
@@ -93,12 +103,13 @@ def worst_rows(record: Record, table: Any, count: int = WORST) -> list[dict[str,
     ]
 
 
-def _worst_samples(record: Record, store: Store) -> Iterable[RenderableType]:
+def _worst_samples(record: Record, store: Store, cell: str) -> Iterable[RenderableType]:
     rows = worst_rows(record, store.samples(record.run_id))
     if not rows:
         return
     part = record.metrics[record.primary]
-    yield Text(f"\nWorst samples by {record.primary.upper()} (reference, hypothesis):", style="bold")
+    where = f" of {cell}" if cell else ""
+    yield Text(f"\nWorst samples{where} by {record.primary.upper()}; [these words] differ:", style="bold")
     for row in rows:
         yield Text.assemble((f"{row['id']}", "cyan"), f"  {row['value']:.1f}{part.unit}")
         reference, hypothesis = word_diff(row["target_normalised"], row["prediction_normalised"])
@@ -135,11 +146,13 @@ def _failures(record: Record, store: Store) -> Iterable[RenderableType]:
         yield Text(f"  ... and {len(failed) - LISTED_FAILURES} more in {store.samples_path(record.run_id)}")
 
 
-def _where(records: Sequence[Record], store: Store) -> Iterable[RenderableType]:
-    yield Text(f"\nRecorded in {store.root}:", style="bold")
-    for record in records:
-        yield Text(f"  {record.run_id[:SHORT_LENGTH]}  {store.record_path(record.run_id)}", no_wrap=True)
+def _where(
+    records: Sequence[Record], store: Store, cells: Sequence[Mapping[str, Any]]
+) -> Iterable[RenderableType]:
+    yield Text(f"\nRecorded in {store.root}/ (records in runs/, every sample in samples/):", style="bold")
     short = [record.run_id[:SHORT_LENGTH] for record in records]
+    for name, cell in zip(short, cells, strict=True):
+        yield Text(f"  {name}  {_cell_text(cell)}".rstrip())
     yield Text(f"Look closer: harness show {short[-1]}")
     yield Text(f"Compare:     harness compare {short[-1]} OTHER_RUN")
 
@@ -149,6 +162,10 @@ def _badness(record: Record) -> float:
     if part.value is None:
         return float("-inf")
     return -part.value if part.higher_is_better else part.value
+
+
+def _cell_text(cell: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {_plain(value)}" for name, value in cell.items())
 
 
 def _cell_names(cells: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -178,13 +195,5 @@ def rows_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]
     for heading in headings:
         table.add_column(heading, overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     return table
-
-
-def short_path(path: Path) -> str:
-    """The path relative to where the user stands, when it is below."""
-    try:
-        return str(path.resolve().relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)

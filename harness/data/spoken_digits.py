@@ -15,6 +15,7 @@ from harness.data.espeak import Utterance, speak
 from harness.data.rows import ListRows, Rows
 from harness.data.synthetic import Builder, Options
 from harness.errors import DataError
+from harness.registry import near
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,14 +26,20 @@ WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight",
 _SHARED_OUT_FROM = 3
 _SHARES = {"train": range(6), "validation": range(6, 8), "test": range(8, 10)}
 _BABBLERS = 6
+VOICES = {
+    "known": ("en-us", "en-gb", "en-gb-scotland", "en-us+f3"),
+    "unheard": ("en-029", "en-gb-x-gbcwmd", "en-us+klatt2"),
+}
+"""Sets of voices: what the quickstart's base checkpoint was trained on, and what it never heard."""
 Count: TypeAlias = Annotated[int, Field(ge=1)]
 
 
 class SpokenDigitsOptions(Options):
     """Settings of `synthetic:spoken_digits`."""
 
-    voices: tuple[str, ...] = Field(default=("en-us", "en-gb", "en-gb-scotland", "en-us+f3"), min_length=1)
-    """eSpeak NG voices, taken in turn: a language code with, perhaps, a variant (en-us+f3)."""
+    voices: tuple[str, ...] = Field(default=VOICES["known"], min_length=1)
+    """eSpeak NG voices, taken in turn: language codes with, perhaps, a variant (en-us+f3); or the name of a
+    set: known (the quickstart's base checkpoint was trained on these), unheard (it never heard those)."""
     n: Count | dict[str, Count] = 100
     """Utterances per split, or a number for each split's name."""
     digits: tuple[int, int] = (2, 5)
@@ -47,6 +54,13 @@ class SpokenDigitsOptions(Options):
     """Speech over noise in dB, over the whole utterance; no noise when not given."""
     noise: Literal["white", "babble"] = "white"
     """White noise, or six other utterances of the split at once."""
+
+    @field_validator("voices", mode="before")
+    @classmethod
+    def _of_a_set(cls, voices: Any) -> Any:
+        if isinstance(voices, str) and voices not in VOICES:
+            raise ValueError(f"there is no set of voices '{voices}'. {near(voices, VOICES)}".strip())
+        return VOICES[voices] if isinstance(voices, str) else voices
 
     @field_validator("digits", "words_per_minute", "pitch")
     @classmethod

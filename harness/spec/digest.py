@@ -91,4 +91,8 @@ def _metric(name: str, given: dict[str, Any]) -> dict[str, Any]:
     from pydantic import TypeAdapter
 
     kind = METRICS.get(name)
-    return {"name": name, "options": TypeAdapter(kind).dump_python(kind(**given), mode="json")}
+    options = TypeAdapter(kind).dump_python(kind(**given), mode="json")
+    if name == "evaluate" and (script := Path(options["path"])).is_file():
+        # What the script says counts, not where it lies.
+        options["path"] = f"{script.name}@{hashlib.sha256(script.read_bytes()).hexdigest()}"
+    return {"name": name, "options": options}

@@ -53,7 +53,8 @@ def load(file: Path, settings: Sequence[tuple[str, Any]] = ()) -> list[ResolvedT
     resolved = []
     for chosen, cell in cells(document):
         try:
-            resolved.append(ResolvedTask(validated(cell), file, cell, chosen))
+            task = with_metric_files(validated(cell), file.parent)
+            resolved.append(ResolvedTask(task, file, cell, chosen))
         except SpecError as error:
             faults += [fault for fault in error.faults if fault not in faults]
     if faults:
@@ -72,6 +73,18 @@ def validated(cell: Document) -> Task:
     if task is None or faults:
         raise SpecError(faults)
     return task
+
+
+def with_metric_files(task: Task, base: Path) -> Task:
+    """The task with ./ paths of metrics' scripts made absolute: they are relative to the task file."""
+    metrics = []
+    for metric in task.metrics:
+        path = metric.options.get("path")
+        if metric.name == "evaluate" and isinstance(path, str) and path.startswith("."):
+            options = {**metric.options, "path": str((base / path).resolve())}
+            metric = metric.model_copy(update={"options": options})
+        metrics.append(metric)
+    return task.model_copy(update={"metrics": tuple(metrics)})
 
 
 def _option_faults(cell: Document) -> Iterator[Fault]:

@@ -90,3 +90,14 @@ def test_options_of_a_builder_count_with_their_defaults(tmp_path):
     text = TASK.replace("owner/name", "synthetic:dummy")
     spelled = text.replace("synthetic:dummy", "synthetic:dummy\n  options: {n: 5}")
     assert spec_id(tmp_path, spelled) != spec_id(tmp_path, text)
+
+
+def test_a_metric_script_counts_by_what_it_says_and_not_by_where_it_lies(tmp_path):
+    text = TASK.replace("metrics: [{wer: {normalizer: lower}}]", "metrics: [{evaluate: ./mine.py}]")
+    ids = []
+    for name, script in (("a", "one"), ("b", "one"), ("c", "two")):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "mine.py").write_text(f"# {script}")
+        ids.append(spec_id(folder, text))
+    assert ids[0] == ids[1] != ids[2]

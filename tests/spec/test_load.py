@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import SpecError, UsageError
+from harness.spec.document import Origin
 from harness.spec.find import find, shipped_tasks
 from harness.spec.load import ResolvedTask, load
 from harness.spec.resolve import parse_setting
@@ -166,7 +167,7 @@ def test_values_know_where_they_were_written(write):
     write(MINIMAL, "kinds/base.yaml")
     file = write("extends: kinds/base\n\nname: over\ngenerate: {num_beams: 2}\n")
     resolved = only(file, "generate.length_penalty=0.5")
-    assert resolved.origin(("name",)) == resolved.origin(("name",)).__class__(file, 3)
+    assert resolved.origin(("name",)) == Origin(file, 3)
     assert str(resolved.origin(("kind",))).endswith("kinds/base.yaml:2")
     assert str(resolved.origin(("generate", "length_penalty"))) == "--set generate.length_penalty=0.5"
     assert resolved.origin(("generate", "seed")) is None

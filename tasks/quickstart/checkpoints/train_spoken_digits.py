@@ -31,6 +31,7 @@ from transformers import (
 )
 
 from harness.data import load as load_data
+from harness.data.spoken_digits import VOICES
 from harness.models import load as load_model
 from harness.models.weights import quiet
 from harness.models.whisper import Whisper
@@ -40,8 +41,7 @@ from harness.types import Sample
 WINDOW_SECONDS = 3
 FRAMES_PER_SECOND = 100
 LANGUAGES = ("en", "de", "es", "fr")
-KNOWN_VOICES = ("en-us", "en-gb", "en-gb-scotland", "en-us+f3")
-UNHEARD_VOICES = ("en-029", "en-gb-x-gbcwmd", "en-us+klatt2")
+KNOWN_VOICES, UNHEARD_VOICES = VOICES["known"], VOICES["unheard"]
 CONDITIONS: dict[str, dict[str, Any]] = {
     "known voices": {"voices": KNOWN_VOICES},
     "unheard voices": {"voices": UNHEARD_VOICES},
