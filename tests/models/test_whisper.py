@@ -13,6 +13,7 @@ from harness.errors import AdapterError, RowError
 from harness.models.whisper import Whisper
 from harness.types import Output
 from tests.models.clips import adapter, sample
+from tests.models.tiny import tiny_whisper
 
 WHISPERS = ("bytes", "multilingual", "english")
 MULTILINGUAL = ("bytes", "multilingual")
@@ -144,6 +145,39 @@ def test_without_choice_of_language(checkpoints: Folders, name: str) -> None:
     ):
         with pytest.raises(AdapterError, match=message):
             adapter(checkpoints[name], **wish)
+
+
+def test_english_only_is_what_the_checkpoint_calls_itself(tmp_path: Path) -> None:
+    """A table of languages in the vocabulary or the config doesn't make a model multilingual."""
+    folder = tiny_whisper(tmp_path / "en", vocabulary="bytes", generation={"is_multilingual": False})
+    with pytest.raises(AdapterError, match="no choice of language"):
+        adapter(folder, language="fr")
+    made = adapter(folder)
+    with prompts(made.model) as seen:
+        assert made.predict(made.encode([sample()]))[0].extras == {}
+    assert seen == [[tokens(made, "<|startoftranscript|>", "<|notimestamps|>")]]
+
+
+def test_language_that_the_authors_set_is_kept(tmp_path: Path) -> None:
+    folder = tiny_whisper(tmp_path / "fr", generation={"language": "<|fr|>", "task": "transcribe"})
+    made = adapter(folder)
+    assert made.request(sample()) == {"language": "fr", "task": "transcribe"}
+    assert made.predict(made.encode([sample()]))[0].extras == {}
+
+
+def test_old_form_of_language_and_task_gives_way(tmp_path: Path) -> None:
+    """Old checkpoints force tokens by position; a task's language goes before them."""
+    ids = {"<|en|>": 258, "<|transcribe|>": 261}
+    forced = [[1, ids["<|en|>"]], [2, ids["<|transcribe|>"]]]
+    made = adapter(
+        tiny_whisper(tmp_path / "old", generation={"forced_decoder_ids": forced}),
+        language="fr",
+        task="translate",
+    )
+    assert tokens(made, *ids) == list(ids.values())
+    with prompts(made.model) as seen:
+        made.predict(made.encode([sample()]))
+    assert seen[0][0][1:3] == tokens(made, "<|fr|>", "<|translate|>")
 
 
 @pytest.mark.parametrize(
