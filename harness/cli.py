@@ -127,7 +127,7 @@ def _score_arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def _compare_arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("a", metavar="RUN_A", help="the start of a run's id")
+    sub.add_argument("a", metavar="RUN_A", help="the start of a run's id, latest, or latest~1")
     sub.add_argument("b", metavar="RUN_B", help="another's; differences are B - A")
     sub.add_argument("--metric", help="a metric other than the first")
     _results(sub)

@@ -92,7 +92,7 @@ def details(what: str | None, schema: bool, settings: Sequence[str], results: Pa
         return _task(what, settings)
     except UsageError:
         store = Store(results)
-        if not any(run_id.startswith(what) for run_id in store.run_ids()) and what != "latest":
+        if not any(run_id.startswith(what) for run_id in store.run_ids()) and not what.startswith("latest"):
             raise
         return _run(store.get(what))
 

@@ -26,7 +26,7 @@ from harness.results.files import TEMPORARY, new_file, publish, temporary_beside
 from harness.results.record import Draft, Record, from_json, seal, to_json
 from harness.results.rows import SampleWriter
 
-LATEST = "latest"
+LATEST = re.compile(r"latest(?:~(\d+))?")
 PREFIX_LENGTH = 4
 SHORT_LENGTH = 12
 ORPHAN_SECONDS = 24 * 60 * 60
@@ -64,11 +64,13 @@ class Store:
         return record
 
     def get(self, prefix: str) -> Record:
-        """The record whose id starts with `prefix` (4 characters or more), or the "latest" one.
+        """The record whose id starts with `prefix` (4 characters or more), "latest", or "latest~1" before it.
 
         Raises ResultError when there is none, when there are several, or when the record is damaged.
         """
-        return self._read(self._latest() if prefix == LATEST else self._resolve(prefix))
+        if found := LATEST.fullmatch(prefix):
+            return self._read(self._latest(int(found[1] or 0)))
+        return self._read(self._resolve(prefix))
 
     def runs(self, task: str | None = None) -> list[Record]:
         """All records (of one task), oldest first. Raises ResultError naming a damaged one."""
@@ -164,13 +166,15 @@ class Store:
             )
         return record
 
-    def _latest(self) -> str:
+    def _latest(self, back: int) -> str:
         runs = self.index().column("run_id").to_pylist()
         if not runs:
             raise ResultError(
                 f"{self.root}: there are no runs", "Start one: harness run quickstart/spoken_digits"
             )
-        return str(runs[-1])
+        if back >= len(runs):
+            raise ResultError(f"{self.root}: there are only {len(runs)} runs", "List them: harness list runs")
+        return str(runs[-1 - back])
 
     def _resolve(self, prefix: str) -> str:
         if len(prefix) < PREFIX_LENGTH:

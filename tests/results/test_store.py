@@ -82,7 +82,10 @@ class TestFindingARun:
     def test_latest_is_the_one_that_ended_last(self, store: Store):
         last = added(store, 7)
         added(store, 2)
-        assert store.get("latest") == last
+        assert store.get("latest") == store.get("latest~0") == last
+        assert store.get("latest~1").ended <= last.ended
+        with pytest.raises(ResultError, match="there are only"):
+            store.get("latest~99")
 
     def test_several_are_listed(self, store: Store, monkeypatch: pytest.MonkeyPatch):
         ids = ["abcd" + letter * 60 for letter in "12"]
