@@ -1,0 +1,63 @@
+"""The shipped base checkpoint: small, half precision, good at what it knows; and its script, which runs."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.models import resolve
+
+FOLDER = Path(__file__).parents[2] / "tasks" / "quickstart" / "checkpoints"
+
+
+@pytest.fixture(scope="module")
+def script() -> Any:
+    spec = importlib.util.spec_from_file_location("train_spoken_digits", FOLDER / "train_spoken_digits.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_about_a_million_parameters_in_a_few_megabytes() -> None:
+    checkpoint = resolve("./spoken_digits", None, base=FOLDER, offline=True)
+    assert 0.9e6 < checkpoint.parameters() < 2e6
+    assert checkpoint.bytes() < 4e6
+    assert checkpoint.config()["dtype"] == "float16"
+
+
+def test_knows_its_voices_and_not_the_others(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(script, "TEST_CLIPS", 60)
+    adapter = script.open_checkpoint(FOLDER / "spoken_digits")
+    rates = {name: script.word_error_rate(adapter, choice) for name, choice in script.CONDITIONS.items()}
+    known = rates.pop("known voices")
+    assert known < 0.03
+    assert all(0.1 < rate < 0.5 for rate in rates.values()), rates
+
+
+def test_card_names_every_condition(script: Any) -> None:
+    card = (FOLDER / "spoken_digits" / "README.md").read_text()
+    assert all(f"| {name} (" in card for name in script.CONDITIONS)
+
+
+@pytest.mark.heavy
+def test_training_again_gives_the_same_bytes(
+    script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    monkeypatch.setattr(script, "CLIPS", 40)
+    monkeypatch.setattr(script, "TEST_CLIPS", 4)
+    try:
+        for name in ("first", "second"):
+            monkeypatch.setattr(sys, "argv", ["train", "--out", str(tmp_path / name), "--steps", "3"])
+            script.main()
+    finally:
+        torch.use_deterministic_algorithms(mode=False)
+    for file in ("model.safetensors", "README.md", "tokenizer.json", "generation_config.json"):
+        assert (tmp_path / "first" / file).read_bytes() == (tmp_path / "second" / file).read_bytes()
