@@ -57,6 +57,31 @@ def _known() -> tuple[dict[str, str], dict[str, str]]:
     return dict(LANGUAGES), {name.replace(" ", "_"): code for name, code in TO_LANGUAGE_CODE.items()}
 
 
+def complete(generation: Any, config: Mapping[str, Any], tokenizer: Any, name: str) -> None:
+    """Give a Whisper generation config of the first year the tables it lacks, from the tokenizer.
+
+    Whether the model is multilingual shows in the tokens that such checkpoints force at position 1: a
+    language (null to detect it), or no timestamps. Raises AdapterError when nothing tells.
+    """
+    vocabulary = tokenizer.get_vocab()
+    if "<|notimestamps|>" not in vocabulary or hasattr(generation, "is_multilingual"):
+        return
+    generation.no_timestamps_token_id = vocabulary["<|notimestamps|>"]
+    if hasattr(generation, "lang_to_id"):
+        return
+    forced = dict(getattr(generation, "forced_decoder_ids", None) or config.get("forced_decoder_ids") or [])
+    if 1 not in forced:
+        raise AdapterError(
+            f"{name} doesn't say whether it is multilingual: its generation config is too old",
+            "Copy generation_config.json from the checkpoint that it was fine-tuned from.",
+        )
+    generation.is_multilingual = forced[1] != generation.no_timestamps_token_id
+    if generation.is_multilingual:
+        tokens = [f"<|{code}|>" for code in _known()[0]]
+        generation.lang_to_id = {token: vocabulary[token] for token in tokens if token in vocabulary}
+        generation.task_to_id = {task: vocabulary[f"<|{task}|>"] for task in ("transcribe", "translate")}
+
+
 @dataclass(frozen=True)
 class Controls:
     """The tokens that tell a checkpoint what to do, as it declares them; empty for one that has none.

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import AdapterError, RowError
 from harness.models import generation
 from harness.models.base import Adapter, AdapterInfo, Batch, Rendered
-from harness.models.languages import Controls
+from harness.models.languages import Controls, complete
 from harness.models.transcripts import Reader
 from harness.models.weights import quiet, single_thread
 from harness.spec.schema import Generate
@@ -55,6 +55,7 @@ class Whisper(Adapter):
         self._tokenizer = weights.processor.tokenizer
         self._rate_hz = int(self._extractor.sampling_rate)
         own = weights.generation_config()
+        complete(own, weights.checkpoint.config(), self._tokenizer, weights.checkpoint.name)
         self._controls = Controls.of(weights.checkpoint.name, own, self._tokenizer)
         self._controls.language(generate.language)
         self._controls.check_task(generate.task)

@@ -105,7 +105,18 @@ def test_attention_kernel_is_passed_on(checkpoints: dict[str, Path]) -> None:
 
 
 def test_checkpoint_without_generation_config_derives_one(copy: Path) -> None:
+    """As Whisper checkpoints were at first: languages are known from the tokenizer and the forced tokens."""
     (copy / "generation_config.json").unlink()
-    made = adapter(copy)
+    with pytest.raises(AdapterError, match="doesn't say whether it is multilingual"):
+        adapter(copy)
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(config | {"forced_decoder_ids": [[1, None], [2, 261]]}))
+    made = adapter(copy, language="fr", task="translate")
+    assert made.request(sample()) == {"language": "fr", "task": "translate"}
     output = made.predict(made.encode([sample()]))[0]
+    detecting = adapter(copy)
+    assert detecting.predict(detecting.encode([sample()]))[0].extras["language"] in ("en", "fr")
+    (copy / "config.json").write_text(json.dumps(config | {"forced_decoder_ids": [[1, 265]]}))
+    with pytest.raises(AdapterError, match="no choice of language"):
+        adapter(copy, language="fr")
     assert output.tokens > 20 or not output.truncated, "the library's default of 20 tokens isn't a limit"
