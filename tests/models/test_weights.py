@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -120,3 +123,26 @@ def test_checkpoint_without_generation_config_derives_one(copy: Path) -> None:
     with pytest.raises(AdapterError, match="no choice of language"):
         adapter(copy, language="fr")
     assert output.tokens > 20 or not output.truncated, "the library's default of 20 tokens isn't a limit"
+
+
+QUIET = """
+import sys
+from pathlib import Path
+from tests.models.clips import adapter, sample
+for name in ("bytes", "english", "moonshine"):
+    made = adapter(Path(sys.argv[1]) / name, max_new_tokens=4)
+    made.predict(made.encode([sample(0.5)]))
+    made.predict(made.encode([sample(4.5)]))
+"""
+
+
+def test_loading_and_predicting_print_nothing(checkpoints: dict[str, Path]) -> None:
+    """The libraries' advice is about settings that this code chose; the user can't act on it."""
+    done = subprocess.run(
+        [sys.executable, "-c", QUIET, str(checkpoints["bytes"].parent)],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
