@@ -258,3 +258,48 @@ def test_results_survive_a_read_only_folder(harness, dummy_task, tmp_path):
     done = harness("run", "task.yaml")
     assert done.code in (2, 3)
     assert "Traceback" not in done.err
+
+
+METRIC = """\
+import datasets
+import evaluate
+
+
+class Mine(evaluate.Metric):
+    def _info(self):
+        text = datasets.Value("string")
+        features = datasets.Features({"predictions": text, "references": text})
+        return evaluate.MetricInfo(description="", citation="", inputs_description="", features=features)
+
+    def _compute(self, predictions, references):
+        return {"mine": sum(p == r for p, r in zip(predictions, references)) / len(references)}
+"""
+
+
+@pytest.mark.heavy
+def test_a_metric_of_the_evaluate_library_has_an_interval_too(harness, dummy_task, tmp_path):
+    (tmp_path / "mine.py").write_text(METRIC)
+    file = dummy_task(n=40, model={"error_rate": 0.2})
+    task = json.loads(file.read_text())
+    file.write_text(json.dumps(task | {"metrics": ["wer", {"evaluate": "./mine.py"}]}))
+    done = harness("run", "task.yaml", "--json", "--set", "statistics.draws=100")
+    assert done.code == 0, done.err
+    metric = done.json()["runs"][0]["metrics"]["mine"]
+    low, high = metric["ci95"]
+    assert 0 < low < metric["value"] < high < 1
+
+
+def test_a_language_per_sample_decides_its_normalizer(harness, tmp_path):
+    rows = [
+        {"id": "a", "prediction": "colour", "target": "color", "language": "en"},
+        {"id": "b", "prediction": "colour", "target": "color", "language": "fr"},
+    ]
+    (tmp_path / "stored.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "task.yaml").write_text(
+        "extends: kinds/asr\nname: t\n"
+        "data: {path: ./x.jsonl, columns: {audio: a, target: t, language: l}}\n"
+        "metrics: [{wer: {normalizer: whisper}}]\n"
+    )
+    done = harness("score", "task.yaml", "--predictions", "stored.jsonl", "--json")
+    assert done.code == 0, done.err
+    assert done.json()["runs"][0]["metrics"]["wer"]["value"] == 50

@@ -105,3 +105,14 @@ def test_dry_run_shows_the_prompt_and_the_labels(on_hub, hub, tmp_path, vocabula
     assert labels[:3] == ["<|en|>", "<|transcribe|>", "<|notimestamps|>"]
     assert labels[-1] == "<|endoftext|>"
     assert shown["tokens"][0] == {"token": "<|startoftranscript|>", "label": False}
+
+
+def test_a_stream_scores_like_a_download(on_hub, hub):
+    streamed = on_hub("run", "fleurs_asr", "--set", "data.streaming=true", "--json")
+    assert streamed.code == 0, streamed.err
+    downloaded = on_hub("run", "fleurs_asr", "--json")
+    a, b = streamed.json()["runs"][0], downloaded.json()["runs"][0]
+    assert a["metrics"] == b["metrics"]
+    assert a["spec_id"] == b["spec_id"]
+    assert a["data"]["fingerprint"] == b["data"]["fingerprint"]
+    assert b["speed"]["measured_samples"] == 0, "the same clips were predicted again"
