@@ -13,17 +13,22 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from harness.data.audio import EncodedAudio
+from harness.evaluation.predict import Engine
+from harness.spec.schema import Generate, Model
+from harness.types import Sample
 from tests.models.tiny import whisper_tokenizer
 
 RATE_HZ = 16_000
+BATCH = 16
 TOKENS_PER_SECOND = 3.3
 """English speech: about 150 words a minute, 1.3 tokens a word."""
 PROMPT_TOKENS = 4
 FRAMES_PER_SECOND = 100
 
 
-def whisper_tiny_shape(folder: Path) -> Path:
-    """A multilingual Whisper checkpoint of the tiny size (39 M parameters), random weights, 30 s window."""
+def whisper_shape(folder: Path, *, width: int = 384, layers: int = 4, vocabulary: int = 51_865) -> Path:
+    """A multilingual Whisper checkpoint, random weights, 30 s window; of the tiny size by default."""
     import torch
     from transformers import (
         GenerationConfig,
@@ -37,14 +42,14 @@ def whisper_tiny_shape(folder: Path) -> Path:
     ids = tokenizer.convert_tokens_to_ids
     end, start = ids("<|endoftext|>"), ids("<|startoftranscript|>")
     config = WhisperConfig(
-        vocab_size=51_865,
-        d_model=384,
-        encoder_layers=4,
-        decoder_layers=4,
-        encoder_attention_heads=6,
-        decoder_attention_heads=6,
-        encoder_ffn_dim=1536,
-        decoder_ffn_dim=1536,
+        vocab_size=vocabulary,
+        d_model=width,
+        encoder_layers=layers,
+        decoder_layers=layers,
+        encoder_attention_heads=width // 64,
+        decoder_attention_heads=width // 64,
+        encoder_ffn_dim=4 * width,
+        decoder_ffn_dim=4 * width,
         pad_token_id=end,
         bos_token_id=end,
         eos_token_id=end,
@@ -78,6 +83,41 @@ def clips(folder: Path, count: int, seed: int = 0) -> list[Path]:
         files.append(folder / f"{number:04d}.flac")
         soundfile.write(files[-1], 0.1 * rng.standard_normal(int(seconds * RATE_HZ)), RATE_HZ)
     return files
+
+
+class Clips:
+    """A dataset of files, as the engine takes it: one window."""
+
+    def __init__(self, files: list[Path]) -> None:
+        self.ids = [file.stem for file in files]
+        self._files = files
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> Sample:
+        id_ = self.ids[index]
+        return Sample(id_, {"audio": EncodedAudio(self._files[index])}, "", id_)
+
+    def windows(self) -> Any:
+        yield self
+
+
+def load(checkpoint: Path) -> Any:
+    """The checkpoint's adapter for English, in float32, on the best device."""
+    from harness import models
+
+    spec = Model(checkpoint=str(checkpoint), dtype="float32")
+    return models.load(spec, Generate(language="en"), "asr", base=checkpoint)
+
+
+def predicted(adapter: Any, files: list[Path], folder: Path) -> dict[str, str]:
+    """Files in, texts out, through the harness's engine, its journal on disk included."""
+    engine = Engine(
+        adapter, folder / "journal", batch_size=BATCH, workers=2, reuse=False, show_progress=False
+    )
+    dataset: Any = Clips(files)
+    return {id_: str(prediction.output) for _, id_, prediction in engine.run(dataset)}
 
 
 @dataclass
