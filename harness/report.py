@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from rapidfuzz.distance import Levenshtein
 from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
@@ -118,13 +118,13 @@ def _worst_samples(record: Record, store: Store, cell: str) -> Iterable[Renderab
 
 
 def word_diff(reference: str, hypothesis: str) -> tuple[Text, Text]:
-    """Both texts with the words that differ marked, on a plain terminal by brackets too."""
+    """Both texts with the words that differ in brackets, aligned as the word error rate counts them."""
     ref, hyp = reference.split(), hypothesis.split()
     left, right = Text(), Text()
-    for operation, r0, r1, h0, h1 in difflib.SequenceMatcher(None, ref, hyp, autojunk=False).get_opcodes():
-        same = operation == "equal"
-        _append(left, ref[r0:r1], "" if same else "green")
-        _append(right, hyp[h0:h1], "" if same else "red")
+    for step in Levenshtein.opcodes(ref, hyp):
+        same = step.tag == "equal"
+        _append(left, ref[step.src_start : step.src_end], "" if same else "green")
+        _append(right, hyp[step.dest_start : step.dest_end], "" if same else "red")
     return left, right
 
 

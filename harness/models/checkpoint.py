@@ -39,6 +39,7 @@ WEIGHTS = (
     ("pytorch_model.bin",),
     ("pytorch_model.bin.index.json", "pytorch_model-*-of-*.bin"),
 )
+WEIGHT_SUFFIXES = (".safetensors", ".bin")
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 SHA256_BLOB = re.compile(r"[0-9a-f]{64}")
 
@@ -80,6 +81,13 @@ class Checkpoint:
         """
         return self._files
 
+    def settings(self) -> list[Path]:
+        """The files that matter without the weights: config, tokenizer, processor; downloaded like `files`.
+
+        They are enough to see that a checkpoint lacks a language or a task, before gigabytes arrive.
+        """
+        return self._settings
+
     def bytes(self) -> int:
         """Size of the files that matter, in bytes; downloads them like `files`."""
         return sum(path.stat().st_size for path in self._files)
@@ -90,7 +98,7 @@ class Checkpoint:
 
     def parameters(self) -> int:
         """Number of parameters, read from the weights' headers without loading them; 0 without weights."""
-        return sum(_count(path) for path in self._files if path.suffix in {".safetensors", ".bin"})
+        return sum(_count(path) for path in self._files if path.suffix in WEIGHT_SUFFIXES)
 
     @cached_property
     def _config(self) -> dict[str, Any]:
@@ -106,10 +114,17 @@ class Checkpoint:
     @cached_property
     def _files(self) -> list[Path]:
         if self.revision is not None:
-            self._fetch(self.revision)
+            self._fetch(self.revision, weights=True)
         return [self.folder / name for name in needed(path.name for path in self.folder.iterdir())]
 
-    def _fetch(self, commit: str) -> None:
+    @cached_property
+    def _settings(self) -> list[Path]:
+        if self.revision is not None:
+            self._fetch(self.revision, weights=False)
+        names = needed(path.name for path in self.folder.iterdir())
+        return [self.folder / name for name in names if not name.endswith(WEIGHT_SUFFIXES)]
+
+    def _fetch(self, commit: str, *, weights: bool) -> None:
         """Bring the needed files into the Hub's cache, beside the config that is there already."""
         from huggingface_hub import HfApi, snapshot_download
 
@@ -117,11 +132,15 @@ class Checkpoint:
 
         what = f"the checkpoint {self.name}"
         if self.offline:
-            if not _has_weights(self.folder):
+            if weights and not _has_weights(self.folder):
                 raise not_cached(what)
             return
         with remote_errors(what):
-            wanted = needed(HfApi().list_repo_files(self.name, revision=commit))
+            # Not list_repo_files, which tries for half a minute when the Hub is down.
+            listed = HfApi().model_info(self.name, revision=commit).siblings or []
+            wanted = needed(file.rfilename for file in listed)
+            if not weights:
+                wanted = [name for name in wanted if not name.endswith(WEIGHT_SUFFIXES)]
             snapshot_download(self.name, revision=commit, allow_patterns=wanted)
 
     @cached_property
@@ -200,7 +219,7 @@ def _has_weights(folder: Path) -> bool:
     for name in chosen:
         if name.endswith(".index.json"):
             shards |= set(json.loads((folder / name).read_text(encoding="utf-8"))["weight_map"].values())
-    return shards <= names and any(name.endswith((".safetensors", ".bin")) for name in chosen)
+    return shards <= names and any(name.endswith(WEIGHT_SUFFIXES) for name in chosen)
 
 
 def _content_digest(path: Path) -> str:

@@ -52,7 +52,7 @@ class Weights:
         """The checkpoint's own processor. Raises AdapterError when its files are missing or broken."""
         from transformers import AutoProcessor
 
-        self.checkpoint.files()
+        self.checkpoint.settings()
         with quiet(), _loading(self.checkpoint, "processor"):
             return AutoProcessor.from_pretrained(self.checkpoint.folder, local_files_only=True)
 
@@ -68,7 +68,7 @@ class Weights:
         """A fresh copy of the checkpoint's generation settings; derived from its config if it has none."""
         from transformers import GenerationConfig
 
-        self.checkpoint.files()
+        self.checkpoint.settings()
         with quiet(), _loading(self.checkpoint, "generation config"):
             if (self.checkpoint.folder / "generation_config.json").is_file():
                 return GenerationConfig.from_pretrained(self.checkpoint.folder, local_files_only=True)

@@ -9,6 +9,7 @@ long-form algorithm, so nothing is cut.
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -99,12 +100,14 @@ class Whisper(Adapter):
         """
         waveforms = [_audio(sample).load(self._rate_hz) for sample in samples]
         long = self._window is not None and max(map(len, waveforms)) > self._window
+        started = time.perf_counter()
         with single_thread():
             tensors = self._features(waveforms)
+        seconds = time.perf_counter() - started
         if with_targets:
             tensors |= self._targets(samples)
-        wanted = [self._wanted(sample) for sample in samples]
-        return Batch(samples, tensors, {"long": long, "languages": [language for language, _ in wanted]})
+        languages = [self._wanted(sample)[0] for sample in samples]
+        return Batch(samples, tensors, {"long": long, "languages": languages}, seconds)
 
     def predict(self, batch: Batch) -> list[Output]:
         """Transcripts or translations; surrounding spaces are stripped, special tokens left out."""

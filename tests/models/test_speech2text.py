@@ -11,8 +11,6 @@ from tests.models.clips import adapter, sample
 from tests.models.test_whisper import prompts
 from tests.models.tiny import tiny_speech2text
 
-pytest.importorskip("sentencepiece")
-
 
 @pytest.fixture(scope="module")
 def multilingual(tmp_path_factory: pytest.TempPathFactory) -> Path:
