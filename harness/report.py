@@ -55,7 +55,11 @@ def score_table(records: Sequence[Record], cells: Sequence[Mapping[str, Any]]) -
             run, count = [""] * len(names), [""] * len(count)
         table.add_section()
     part = records[0].metrics[records[0].primary]
-    table.caption = f"↓ lower is better, ↑ higher. Intervals: bootstrap over {part.clusters} clusters."
+    limit = records[0].data.limit
+    subset = f" A seeded subset: --limit {limit}." if limit else ""
+    table.caption = (
+        f"↓ lower is better, ↑ higher. Intervals: bootstrap over {part.clusters} clusters.{subset}"
+    )
     table.caption_justify = "left"
     return table
 
