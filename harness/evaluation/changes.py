@@ -32,12 +32,13 @@ class WordDifference:
 class Change:
     """A sample that one run does better than the other.
 
-    `gain` is how much better (positive) or worse (negative) the corpus value becomes, in the metric's
-    unit, when this sample's result of a is swapped for that of b.
+    `difference` is how much the corpus value changes, in the metric's unit, when this sample's result of a
+    is swapped for that of b. Its sign is that of the runs' difference b - a: negative is a win for an error
+    rate.
     """
 
     id: str
-    gain: float
+    difference: float
     target: str
     prediction_a: str
     prediction_b: str
@@ -45,18 +46,23 @@ class Change:
     words_b: tuple[WordDifference, ...]
 
 
-def gains(metric: Metric, stats_a: NDArray[np.float64], stats_b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Each sample's `Change.gain`, (n, columns) twice to (n,).
+def differences(
+    metric: Metric, stats_a: NDArray[np.float64], stats_b: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Each sample's `Change.difference`, (n, columns) twice to (n,).
 
-    For an error rate this is the sample's saved edits over all reference units.
+    For an error rate this is the sample's added edits over all reference units, and they sum up to the
+    difference of the runs.
     """
     total = stats_a.sum(axis=0)
-    moved = metric.reduce(total - stats_a + stats_b) - metric.reduce(total)
-    return moved if metric.higher_is_better else -moved
+    return metric.reduce(total - stats_a + stats_b) - metric.reduce(total)
 
 
-def largest(gain: NDArray[np.float64], count: int) -> tuple[list[int], list[int]]:
+def largest(
+    difference: NDArray[np.float64], count: int, *, higher_is_better: bool
+) -> tuple[list[int], list[int]]:
     """Rows of the `count` largest wins and losses, largest first, equal ones in their order."""
+    gain = difference if higher_is_better else -difference
     order = np.argsort(gain, kind="stable")
     losses = [int(row) for row in order[:count] if gain[row] < 0]
     order = np.argsort(-gain, kind="stable")
@@ -64,11 +70,11 @@ def largest(gain: NDArray[np.float64], count: int) -> tuple[list[int], list[int]
     return wins, losses
 
 
-def change(gain: float, a: Mapping[str, Any], b: Mapping[str, Any]) -> Change:
+def change(difference: float, a: Mapping[str, Any], b: Mapping[str, Any]) -> Change:
     """The change between two rows of the same sample, each with id, target and prediction."""
     return Change(
         id=a["id"],
-        gain=gain,
+        difference=difference,
         target=a["target"],
         prediction_a=a["prediction"],
         prediction_b=b["prediction"],

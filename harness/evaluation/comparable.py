@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, get_args
 
 from harness.errors import ResultError
 from harness.results.record import Record
+from harness.spec.resolve import dotted
+from harness.spec.schema import UNSCORED, Section, Task
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -20,30 +23,40 @@ class RunData:
     record: Record
     samples: pa.Table
 
-    @property
-    def label(self) -> str:
-        """What ran, in short: checkpoint, adapter, and the first letters of the run's id."""
-        model = self.record.model
-        adapter = f" + {model.adapter}" if model.adapter else ""
-        return f"{model.checkpoint}{adapter} ({self.record.run_id[:8]})"
+
+def labels(a: Record, b: Record) -> tuple[str, str]:
+    """What ran, in short: checkpoint, adapter, what tells them apart, and the first letters of the run's id.
+
+    Precision and quantisation are named where they differ; revision and digest of the weights only where
+    the checkpoint and adapter are the same, because otherwise they differ anyway.
+    """
+    fields = ["dtype", "quantize"]
+    if (a.model.checkpoint, a.model.adapter) == (b.model.checkpoint, b.model.adapter):
+        fields = ["revision", "digest", *fields]
+    telling = [field for field in fields if getattr(a.model, field) != getattr(b.model, field)]
+    return _label(a, telling), _label(b, telling)
 
 
 def require_comparable(a: RunData, b: RunData, metric: str) -> None:
     """Raises ResultError with every reason why the runs' `metric` can't be compared."""
+    if a.record.run_id == b.record.run_id:
+        raise ResultError(
+            f"these are the same run ({a.record.run_id[:8]}): there is nothing to compare",
+            "Name two runs; `harness list runs` shows them.",
+        )
     reasons = [*_task_reasons(a.record, b.record), *_metric_reasons(a.record, b.record, metric)]
     reasons += [*_failure_reasons(a.record), *_failure_reasons(b.record), *_sample_reasons(a, b)]
     if reasons:
-        listed = "".join(f"\n  - {reason}" for reason in reasons)
+        listed = "".join(f"\n  - {reason}" for reason in dict.fromkeys(reasons))
         raise ResultError(
-            f"{a.label} and {b.label} can't be compared:{listed}",
+            f"{' and '.join(labels(a.record, b.record))} can't be compared:{listed}",
             "Compare runs of the same task, settings and data; `harness list runs` shows them.",
         )
 
 
 def _task_reasons(a: Record, b: Record) -> Iterator[str]:
     if a.spec_id != b.spec_id:
-        tasks = " and ".join(f"{run.task} {_settings(run)}" for run in (a, b))
-        yield f"what they ask differs: {tasks}"
+        yield f"what they ask differs:{_asked(a, b)}"
     if (a.data.split, a.data.limit) != (b.data.split, b.data.limit):
         yield f"they ran on different samples: {_part(a)} and {_part(b)}"
     elif a.data.fingerprint != b.data.fingerprint:
@@ -78,6 +91,51 @@ def _sample_reasons(a: RunData, b: RunData) -> Iterator[str]:
         if count := pc.sum(alone).as_py():
             example = pc.filter(ids, alone)[0].as_py()
             yield f"{count} samples are only in {run.record.run_id[:8]}, such as '{example}'"
+
+
+def _label(run: Record, telling: Sequence[str]) -> str:
+    model = run.model
+    parts = [f"{model.checkpoint} + {model.adapter}" if model.adapter else model.checkpoint]
+    for field in telling:
+        value = getattr(model, field) or "none"
+        parts.append(f"{field} {value[:8] if field in ('revision', 'digest') else value}")
+    return f"{', '.join(parts)} ({run.run_id[:8]})"
+
+
+def _asked(a: Record, b: Record) -> str:
+    """The scored keys that differ, a line each with both values; the tasks' digests where none is known."""
+    own, other = (dict(_scored(run.spec, Task)) for run in (a, b))
+    lines = [
+        f"\n      {key}: {own.get(key, 'not given')} and {other.get(key, 'not given')}"
+        for key in own | other
+        if own.get(key) != other.get(key)
+    ]
+    if own and other and lines:
+        return "".join(lines)
+    tasks = " and ".join(f"{run.task} {_settings(run)}" for run in (a, b))
+    unseen = ": a hook's source, a split's name or a default of the harness" if own and other else ""
+    return f" {tasks}{unseen}"
+
+
+def _scored(
+    values: Any, section: type[Section] | None, path: tuple[str | int, ...] = ()
+) -> Iterator[tuple[str, str]]:
+    """Dotted path and value, as text, of every leaf of a stored task that changes the score."""
+    for key, value in values.items() if isinstance(values, dict) else enumerate(values):
+        field = section.model_fields.get(str(key)) if section else None
+        if field is not None and field.json_schema_extra == UNSCORED:
+            continue
+        if isinstance(value, dict | list) and value:
+            yield from _scored(value, _section(field.annotation) if field else None, (*path, key))
+        else:
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            yield dotted((*path, key)), text
+
+
+def _section(annotation: Any) -> type[Section] | None:
+    """The section that a field holds, if it holds one."""
+    kinds = (annotation, *get_args(annotation))
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)), None)
 
 
 def _settings(run: Record) -> str:

@@ -12,9 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import ResultError
-from harness.evaluation.changes import Change, change, gains, largest
-from harness.evaluation.comparable import RunData, require_comparable
-from harness.evaluation.statistics import McNemar, Paired, mcnemar, paired, resampled_paired
+from harness.evaluation.changes import Change, change, differences, largest
+from harness.evaluation.comparable import RunData, labels, require_comparable
+from harness.evaluation.statistics import (
+    MIN_CLUSTERS,
+    McNemar,
+    Paired,
+    few,
+    mcnemar,
+    paired,
+    resampled_paired,
+)
 from harness.metrics.base import CorpusMetric, Metric, build
 from harness.metrics.normalizers import normalized
 from harness.registry import NORMALIZERS
@@ -34,6 +42,7 @@ class Comparison:
 
     `value_a` and `value_b` are over those n samples; `difference` is b - a. `ci95` and `p` come from the
     paired clustered bootstrap and are None where there is nothing to resample (a single cluster).
+    `verdict` is "better", "worse", "no clear difference", or "too few groups" to say any of these.
     `mcnemar` is None for metrics that call no sample right or wrong.
     """
 
@@ -100,12 +109,13 @@ def compare(
         found = _by_texts(metric, part, pairs, draws, seed)
     else:
         found = _by_statistics(metric, part, pairs, draws, seed, normalised=key == a.record.primary)
+    label_a, label_b = labels(a.record, b.record)
     difference, verdict = found.paired, _verdict(found.paired, part.higher_is_better)
     return Comparison(
         run_a=a.record.run_id,
         run_b=b.record.run_id,
-        label_a=a.label,
-        label_b=b.label,
+        label_a=label_a,
+        label_b=label_b,
         metric=key,
         unit=part.unit,
         higher_is_better=part.higher_is_better,
@@ -143,13 +153,14 @@ def _by_statistics(
 ) -> _Found:
     """From the rows' statistics; `normalised` says that the rows hold the texts this metric saw."""
     stats_a, stats_b = (_stats(table, part.columns) for table in (pairs.a, pairs.b))
-    gain = gains(metric, stats_a, stats_b)
+    moved = differences(metric, stats_a, stats_b)
     suffix = "_normalised" if normalised else ""
     wins, losses = (
         tuple(
-            change(gain[row], *(_texts(table, row, suffix) for table in (pairs.a, pairs.b))) for row in rows
+            change(float(moved[row]), *(_texts(table, row, suffix) for table in (pairs.a, pairs.b)))
+            for row in rows
         )
-        for rows in largest(gain, SHOWN_CHANGES)
+        for rows in largest(moved, SHOWN_CHANGES, higher_is_better=metric.higher_is_better)
     )
     return _Found(
         paired=paired(stats_a, stats_b, pairs.a["group"], metric.reduce, draws, seed),
@@ -202,6 +213,8 @@ def _target(text: str) -> Any:
 
 def _verdict(found: Paired, higher_is_better: bool) -> str:
     """Whether b is better, worse, or neither can be said: the interval has to leave out zero."""
+    if few(found.clusters):
+        return "too few groups"
     if found.bounds is None or found.low <= 0 <= found.high:
         return "no clear difference"
     return "better" if (found.low > 0) == higher_is_better else "worse"
@@ -209,8 +222,11 @@ def _verdict(found: Paired, higher_is_better: bool) -> str:
 
 def _sentence(found: Paired, metric: str, unit: str, verdict: str) -> str:
     size = f"{metric} {found.difference:+.2f}{' points' if unit == '%' else ''}"
+    if few(found.clusters):
+        clusters = f"{found.clusters} cluster{'s' if found.clusters > 1 else ''}"
+        return f"Too few groups to say: {clusters} ({MIN_CLUSTERS} or more are needed) for {size}."
     if found.bounds is None:
-        return f"No clear difference: {size}, without an interval ({found.clusters} cluster)."
+        return f"No clear difference: {size}, without an interval ({found.clusters} clusters)."
     interval = f"95% interval {found.low:+.2f} to {found.high:+.2f}, p = {found.p:.3g}"
     start = {"better": "B is better", "worse": "B is worse"}.get(verdict, "No clear difference")
     return f"{start}: {size} ({interval}, {found.n} samples in {found.clusters} clusters)."

@@ -11,6 +11,11 @@ from rich.text import Text
 from harness.evaluation.changes import Change, WordDifference
 from harness.evaluation.compare import Comparison
 
+ID_WIDTH = 16
+"""Columns for a sample's id."""
+ID_LINES = 3
+"""Lines that an id takes at most; --json has all of it."""
+
 
 def comparison_table(comparison: Comparison) -> Group:
     """Everything of a comparison, to be printed by a rich Console; fits 80 columns.
@@ -18,19 +23,21 @@ def comparison_table(comparison: Comparison) -> Group:
     Texts of samples are never read as markup.
     """
     parts: list[RenderableType] = [_numbers(comparison), Text(comparison.sentence, style="bold")]
+    rises, falls = (f"{comparison.metric} {moves}" for moves in ("rises", "falls"))
+    win, loss = (rises, falls) if comparison.higher_is_better else (falls, rises)
     for title, changes in (
-        ("Largest wins of B", comparison.wins),
-        ("Largest losses of B", comparison.losses),
+        (f"Largest wins of B ({win})", comparison.wins),
+        (f"Largest losses of B ({loss})", comparison.losses),
     ):
         if changes:
-            parts += [Text(), _changes(title, changes, comparison.unit)]
+            parts += [Text(), _changes(title, changes, comparison)]
     return Group(*parts)
 
 
 def _numbers(comparison: Comparison) -> Table:
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="dim")
-    table.add_column()
+    table.add_column(overflow="fold")
     for name, value in _facts(comparison):
         table.add_row(name, Text(value))
     return table
@@ -54,16 +61,25 @@ def _facts(comparison: Comparison) -> Iterable[tuple[str, str]]:
         yield "all right", f"{only}; McNemar's p = {exact.p:.3g} (ignores clusters)"
 
 
-def _changes(title: str, changes: Sequence[Change], unit: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", pad_edge=False)
-    table.add_column("sample", overflow="fold", max_width=16)
-    table.add_column(f"gain{f' {unit}' if unit else ''}", justify="right")
-    table.add_column("A against the reference", ratio=1)
-    table.add_column("B against the reference", ratio=1)
+def _changes(title: str, changes: Sequence[Change], comparison: Comparison) -> Table:
+    unit = ", points" if comparison.unit == "%" else ""
+    table = Table(title=Text(title, style="bold"), title_justify="left", pad_edge=False)
+    table.add_column("sample", overflow="fold", max_width=ID_WIDTH)
+    table.add_column(
+        Text(f"change of {comparison.metric}{unit}"), justify="right", overflow="fold", max_width=10
+    )
+    table.add_column("A against the reference", overflow="fold", ratio=1)
+    table.add_column("B against the reference", overflow="fold", ratio=1)
     for change in changes:
         words = (_words(side) for side in (change.words_a, change.words_b))
-        table.add_row(Text(change.id), f"{change.gain:+.3g}", *words)
+        table.add_row(_id(change.id), f"{change.difference:+.3g}", *words)
     return table
+
+
+def _id(sample: str) -> Text:
+    """The id in at most ID_LINES lines; of a longer one the end, which tells paths apart."""
+    room = ID_WIDTH * ID_LINES
+    return Text(sample if len(sample) <= room else f"…{sample[1 - room :]}")
 
 
 def _words(differences: Sequence[WordDifference]) -> Text:

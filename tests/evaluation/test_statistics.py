@@ -8,6 +8,7 @@ from harness.evaluation import statistics
 from harness.evaluation.statistics import (
     Interval,
     cluster_codes,
+    few,
     interval,
     mcnemar,
     paired,
@@ -190,3 +191,7 @@ def test_resampled_lists_of_nothing():
 
 def test_bounds_are_what_a_record_holds():
     assert Interval(1.0, 0.5, 2.0, 3, 3).bounds == (0.5, 2.0)
+
+
+def test_ten_clusters_are_no_longer_few():
+    assert [few(clusters) for clusters in (0, 1, 2, 9, 10, 11)] == [True] * 4 + [False] * 2
