@@ -29,7 +29,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print what is wrong and how to get help; exit with 2."""
-        if "invalid choice: '" in message:
+        if message.startswith("argument COMMAND: invalid choice: '"):
             word = message.split("invalid choice: '")[1].split("'")[0]
             message = f"there is no command '{word}'. {near(word, COMMANDS)}".strip()
         self.exit(EXIT_USER, f"error: {message}\nhint: {self.prog} --help\n")
@@ -219,7 +219,8 @@ def _dry_run(parsed: argparse.Namespace, cells: Sequence[Any]) -> int:
             }
         )
     else:
-        report.console().print(report.rendered_report(sample, rendered))
+        cell = report.cell_text(cells[0].cell)
+        report.console().print(report.rendered_report(sample, rendered, cell))
     return 0
 
 
@@ -228,8 +229,9 @@ def _score(parsed: argparse.Namespace) -> int:
 
     cells = _cells(parsed)
     if len(cells) > 1:
-        names = ", ".join(cells[0].cell)
-        raise _usage(f"{parsed.task} is a matrix over {names}", f"Choose one cell: --set {names}=...")
+        names = list(cells[0].cell)
+        choice = " ".join(f"--set {name}=..." for name in names)
+        raise _usage(f"{parsed.task} is a matrix over {', '.join(names)}", f"Choose one cell: {choice}")
     record = pipeline.score(cells[0], parsed.predictions, _options(parsed))
     return _report(parsed, [record], cells)
 
@@ -274,7 +276,8 @@ def _compare(parsed: argparse.Namespace) -> int:
 def _list(parsed: argparse.Namespace) -> int:
     from harness import listing, report
 
-    title, headings, rows = listing.listing(parsed.what, parsed.results)
+    table = listing.listing(parsed.what, parsed.results)
+    title, headings, rows = table if parsed.json or parsed.what != "runs" else listing.condensed(table)
     if parsed.json:
         _print_json({parsed.what: [dict(zip(headings, row, strict=True)) for row in rows]})
     else:
@@ -284,12 +287,19 @@ def _list(parsed: argparse.Namespace) -> int:
 
 def _show(parsed: argparse.Namespace) -> int:
     from harness import listing, report
+    from harness.results.store import Store
 
-    title, headings, rows, payload = listing.details(parsed.what, parsed.schema, parsed.set, parsed.results)
+    found = listing.details(parsed.what, parsed.schema, parsed.set, parsed.results)
+    if isinstance(found, tuple):
+        title, headings, rows, payload = found
+        shown: Any = report.rows_table(title, headings, rows)
+    else:
+        payload = found.model_dump(mode="json")
+        shown = report.record_report(found, Store(parsed.results))
     if parsed.json:
         _print_json(payload)
     else:
-        report.console().print(report.rows_table(title, headings, rows))
+        report.console().print(shown)
     return 0
 
 
@@ -300,7 +310,7 @@ def _validate(parsed: argparse.Namespace) -> int:
     if parsed.json:
         _print_json({"files": count, "faults": [str(fault) for fault in faults]})
     elif not faults:
-        print(f"{count} task files are valid")  # noqa: T201
+        print(f"{count} task file{'s' if count > 1 else ''} checked: valid")  # noqa: T201
     if faults:
         raise SpecError(faults)
     return 0

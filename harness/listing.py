@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -24,6 +23,16 @@ def listing(what: str, results: Path) -> Table:
         if what != "runs"
         else _runs(results)
     )
+
+
+def condensed(table: Table) -> Table:
+    """The table of runs for 80 columns: task, model and settings below each other."""
+    title, headings, rows = table
+    merged = [
+        (run, f"{task}\n{model} {settings}\n{samples} samples, {ended} UTC", score)
+        for run, task, model, settings, score, samples, ended in rows
+    ]
+    return title, (headings[0], "task, model, settings", "score"), merged
 
 
 def _tasks() -> Table:
@@ -65,13 +74,20 @@ def _runs(results: Path) -> Table:
             record.run_id[:SHORT_LENGTH],
             record.task,
             record.model.checkpoint,
+            _settings(record),
             _scores(record),
-            f"{record.data.n}{' (limit)' if record.data.limit else ''}",
+            f"{record.metrics[record.primary].n}{' (limit)' if record.data.limit else ''}",
             record.ended.strftime("%Y-%m-%d %H:%M"),
         )
         for record in Store(results).runs()
     ]
-    return f"Runs in {results}", ("run", "task", "model", "scores", "samples", "ended (UTC)"), rows
+    return f"Runs in {results}", ("run", "task", "model", "settings", "score", "samples", "ended (UTC)"), rows
+
+
+def _settings(record: Record) -> str:
+    """What tells this run from others of its task: parameters, adapter, precision."""
+    params = [f"{name}={'none' if value is None else value}" for name, value in record.params.items()]
+    return " ".join([*params, *filter(None, (record.model.adapter, record.model.dtype))])
 
 
 def _scores(record: Record) -> str:
@@ -82,8 +98,8 @@ def _scores(record: Record) -> str:
     return f"{record.primary} {part.value:.2f}{part.unit}{bounds}"
 
 
-def details(what: str | None, schema: bool, settings: Sequence[str], results: Path) -> Details:
-    """Title, headings, rows and JSON of `harness show`: the schema, a task, or a run."""
+def details(what: str | None, schema: bool, settings: Sequence[str], results: Path) -> Details | Record:
+    """What `harness show` tells: a table and its JSON for the schema or a task, or a run's record."""
     if schema:
         return _schema()
     if what is None:
@@ -94,7 +110,7 @@ def details(what: str | None, schema: bool, settings: Sequence[str], results: Pa
         store = Store(results)
         if not any(run_id.startswith(what) for run_id in store.run_ids()) and not what.startswith("latest"):
             raise
-        return _run(store.get(what))
+        return store.get(what)
 
 
 def _schema() -> Details:
@@ -118,9 +134,3 @@ def _task(what: str, settings: Sequence[str]) -> Details:
         for cell in cells
     ]
     return title, ("key", "value", "from"), rows, {"cells": payload}
-
-
-def _run(record: Record) -> Details:
-    payload = record.model_dump(mode="json")
-    rows = [(key, json.dumps(value, ensure_ascii=False)) for key, value in payload.items()]
-    return f"Run {record.run_id[:SHORT_LENGTH]}", ("field", "value"), rows, payload

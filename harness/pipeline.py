@@ -47,7 +47,7 @@ def run(cells: Sequence[ResolvedTask], options: Options, processes: Processes) -
     store = Store(options.results)
     if processes.main:
         store.sweep()
-    for cell in cells:
+    for number, cell in enumerate(cells, start=1):
         started = datetime.now(UTC)
         adapter = _adapter(cell, options, loaded)
         dataset = _dataset(cell, options)
@@ -60,6 +60,7 @@ def run(cells: Sequence[ResolvedTask], options: Options, processes: Processes) -
             reuse=options.reuse,
             warm_up=not adapter.weights.device.startswith("cpu"),
             show_progress=options.show_progress,
+            label=f" {number} of {len(cells)}" if len(cells) > 1 else "",
         )
         meter, scorer = SpeedMeter(), Scorer(cell.task)
         outcomes = meter.watch(engine.run(dataset))
@@ -111,7 +112,7 @@ def dry_run(cell: ResolvedTask, options: Options) -> tuple[Sample, Rendered]:
 
 def fetch(cells: Sequence[ResolvedTask], options: Options) -> Iterator[tuple[str, int]]:
     """Download what offline runs of these cells need: what was fetched, and its size in bytes."""
-    for cell in cells:
+    for cell in _distinct(cells):
         task = cell.task
         checkpoint = models.resolve(
             task.model.checkpoint, task.model.revision, base=cell.base, offline=options.offline
@@ -120,6 +121,20 @@ def fetch(cells: Sequence[ResolvedTask], options: Options) -> Iterator[tuple[str
         yield f"checkpoint {checkpoint.name}", checkpoint.bytes()
         for file in data.fetch(task.data, base=cell.base):
             yield f"data {file.path}", file.bytes
+
+
+def _distinct(cells: Sequence[ResolvedTask]) -> list[ResolvedTask]:
+    """One cell for each checkpoint and dataset."""
+    wanted = {
+        digest_of(
+            [
+                cell.task.model.model_dump(mode="json"),
+                cell.task.data.model_dump(mode="json", exclude={"options"}),
+            ]
+        ): cell
+        for cell in cells
+    }
+    return list(wanted.values())
 
 
 def _adapter(cell: ResolvedTask, options: Options, loaded: dict[str, models.Weights]) -> Adapter:
@@ -207,6 +222,7 @@ def _draft(cell: ResolvedTask, scorer: Scorer, started: datetime, **parts: Any) 
         ),
         environment=environment(),
         params=dict(cell.task.params),
+        spec=cell.task.model_dump(mode="json"),
         seed=cell.task.generate.seed,
         started=started,
         ended=datetime.now(UTC),

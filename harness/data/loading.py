@@ -15,7 +15,7 @@ from harness.data.rows import Opened, Request, Rows, SteppedRows, Stream
 from harness.data.samples import SampleMaker
 from harness.data.synthetic import PREFIX, open_synthetic
 from harness.data.transform import load_transform
-from harness.errors import DataError, RowError
+from harness.errors import DataError, RemoteError, RowError
 from harness.spec.schema import Data, Join
 
 if TYPE_CHECKING:
@@ -82,7 +82,16 @@ def open_split(request: Request) -> Opened:
         return open_local(request, local)
     from harness.data.hub_source import open_hub
 
-    return open_hub(request)
+    try:
+        return open_hub(request)
+    except RemoteError as error:
+        error.hint = f"{_not_local(request)} {error.hint}".strip()
+        raise
+
+
+def _not_local(request: Request) -> str:
+    """A mistyped folder would otherwise look like a network's fault."""
+    return f"There is no local file or folder '{request.path}' either (./ is relative to the task file)."
 
 
 def find_local(request: Request) -> Path | None:

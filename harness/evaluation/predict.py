@@ -45,7 +45,7 @@ class Engine:
 
     `context` is the cache folder of everything that decides outputs besides the sample (weights, settings,
     precision); `reuse` is false to predict anew what the cache already has; `warm_up` runs one sample
-    untimed first, so that a GPU's start-up doesn't count as transcription time.
+    untimed first, so that a GPU's start-up doesn't count as prediction time; `label` is added to progress.
     """
 
     def __init__(
@@ -59,6 +59,7 @@ class Engine:
         reuse: bool = True,
         warm_up: bool = False,
         show_progress: bool = True,
+        label: str = "",
     ) -> None:
         self._adapter = adapter
         self._batch_size = batch_size
@@ -68,6 +69,7 @@ class Engine:
         self._warm_up = warm_up
         self._show = show_progress and self._processes.main
         self._journal = Journal(context, self._processes.share(uuid4().hex))
+        self._label = label
         self._succeeded = False
         self.fingerprint = ""
         """SHA-256 over ids, targets and inputs of what has been predicted."""
@@ -90,18 +92,20 @@ class Engine:
         self.fingerprint = plan.fingerprint
         pending = self._processes.share(self._pending(plan) if self._processes.main else None)
         mine = pending[self._processes.rank :: self._processes.world]
+        if mine:
+            self._adapter.prepare()
         if self._warm_up and mine:
             self._outcomes(window, encode_rows(self._adapter, window, mine[0][:1]))
             self._warm_up = False
         total = sum(map(len, pending))
-        with progress("Predicting", total, show=self._show and total > 0) as bar:
+        with progress(f"Predicting{self._label}", total, show=self._show and total > 0) as bar:
             for rows in self._finished(window, plan, mine):
                 bar.advance(rows * self._processes.world)
         self._processes.wait()
         return plan
 
     def _plan(self, window: Window) -> Plan:
-        with progress("Reading headers", len(window), show=self._show) as bar:
+        with progress(f"Looking at samples{self._label}", len(window), show=self._show) as bar:
             return make_plan(
                 window, self._adapter, self._batch_size, self._workers, bar, before=self.fingerprint
             )

@@ -90,6 +90,10 @@ class Adapter(ABC):
         """
 
     @abstractmethod
+    def prepare(self) -> None:
+        """Load the network, so that loading doesn't count as prediction time."""
+
+    @abstractmethod
     def predict(self, batch: Batch) -> list[Output]:
         """One output per sample of the batch, in its order."""
 

@@ -62,13 +62,15 @@ def needed(names: Iterable[str]) -> list[str]:
 class Checkpoint:
     """A checkpoint on this machine: `name` as the user wrote it, its `folder` and its commit (`revision`).
 
-    `revision` is None for a local folder. `offline` forbids downloads.
+    `revision` is None for a local folder. `offline` forbids downloads. `listed` are the files of a commit on
+    the Hub, unless offline.
     """
 
     name: str
     folder: Path
     revision: str | None = None
     offline: bool = False
+    listed: tuple[str, ...] = ()
 
     def config(self) -> dict[str, Any]:
         """The content of config.json. Raises AdapterError when it isn't a JSON object."""
@@ -126,7 +128,7 @@ class Checkpoint:
 
     def _fetch(self, commit: str, *, weights: bool) -> None:
         """Bring the needed files into the Hub's cache, beside the config that is there already."""
-        from huggingface_hub import HfApi, snapshot_download
+        from huggingface_hub import snapshot_download
 
         from harness.remote import not_cached, remote_errors
 
@@ -136,9 +138,7 @@ class Checkpoint:
                 raise not_cached(what)
             return
         with remote_errors(what):
-            # Not list_repo_files, which tries for half a minute when the Hub is down.
-            listed = HfApi().model_info(self.name, revision=commit).siblings or []
-            wanted = needed(file.rfilename for file in listed)
+            wanted = needed(self.listed)
             if not weights:
                 wanted = [name for name in wanted if not name.endswith(WEIGHT_SUFFIXES)]
             snapshot_download(self.name, revision=commit, allow_patterns=wanted)
@@ -189,8 +189,7 @@ def _why_not(folder: Path) -> str:
 
 
 def _from_hub(name: str, revision: str | None, offline: bool) -> Checkpoint:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import RemoteEntryNotFoundError
+    from huggingface_hub import HfApi, hf_hub_download
 
     from harness.remote import remote_errors
 
@@ -200,15 +199,20 @@ def _from_hub(name: str, revision: str | None, offline: bool) -> Checkpoint:
             "A Hub id is OWNER/NAME; a local path starts with ./",
         )
     with remote_errors(f"the checkpoint {name}"):
-        try:
-            path = hf_hub_download(name, CONFIG, revision=revision, local_files_only=offline)
-        except RemoteEntryNotFoundError as error:
-            raise AdapterError(
-                f"the repository {name} is not a checkpoint: it has no {CONFIG}",
-                "An adapter repository goes to --adapter; its base checkpoint to --model.",
-            ) from error
+        listed: tuple[str, ...] = ()
+        if not offline:
+            # Asked first because it fails at once when the Hub is down; a download tries for half a minute.
+            found = HfApi().model_info(name, revision=revision)
+            listed = tuple(file.rfilename for file in found.siblings or ())
+            if CONFIG not in listed:
+                raise AdapterError(
+                    f"the repository {name} is not a checkpoint: it has no {CONFIG}",
+                    "An adapter repository goes to --adapter; its base checkpoint to --model.",
+                )
+        # By the branch's name, so that the cache knows offline which commit it stands for.
+        path = hf_hub_download(name, CONFIG, revision=revision, local_files_only=offline)
     folder = Path(path).parent
-    return Checkpoint(name, folder, folder.name, offline)
+    return Checkpoint(name, folder, folder.name, offline, listed)
 
 
 def _has_weights(folder: Path) -> bool:

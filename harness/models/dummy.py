@@ -80,6 +80,9 @@ class Dummy(Adapter):
         lengths = [int(clip.load(SAMPLE_RATE_HZ).shape[0]) for clip in clips]
         return Batch(samples, {"digests": [clip.digest() for clip in clips], "lengths": lengths})
 
+    def prepare(self) -> None:
+        """There is nothing to load."""
+
     def predict(self, batch: Batch) -> list[Output]:
         """Raises MemoryError when the batch is too large and PredictionError for a sample in `fail_ids`."""
         ids = [sample.id for sample in batch.samples]

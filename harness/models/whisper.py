@@ -109,6 +109,10 @@ class Whisper(Adapter):
         languages = [self._wanted(sample)[0] for sample in samples]
         return Batch(samples, tensors, {"long": long, "languages": languages}, seconds)
 
+    def prepare(self) -> None:
+        """Load the network, so that loading doesn't count as transcription time."""
+        _ = self.model
+
     def predict(self, batch: Batch) -> list[Output]:
         """Transcripts or translations; surrounding spaces are stripped, special tokens left out."""
         import torch

@@ -207,6 +207,8 @@ class Draft(Part):
     """What it ran in."""
     params: dict[str, Any] = {}
     """The task's parameters in this run."""
+    spec: dict[str, Any] = {}
+    """The resolved task: every setting, as `harness show TASK --json` prints it."""
     seed: int = 0
     """Seed of everything random in the run."""
     started: AwareDatetime

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -27,14 +28,19 @@ def schema() -> Iterator[tuple[str, str, str, str]]:
     yield from _fields(Task, "")
 
 
-def _fields(section: type[Section], prefix: str) -> Iterator[tuple[str, str, str, str]]:
+def _fields(
+    section: type[Section], prefix: str, given: Section | None = None
+) -> Iterator[tuple[str, str, str, str]]:
+    """`given` holds the defaults that the section around this one sets."""
     for name, field in section.model_fields.items():
         inner = _section_of(field.annotation)
-        default = "required" if field.is_required() else _text(field.get_default(call_default_factory=True))
-        shown = "" if inner else default
-        yield f"{prefix}{name}", _type(field), shown, field.description or ""
+        default = getattr(given, name) if given else field.get_default(call_default_factory=True)
         if inner:
-            yield from _fields(inner, f"{prefix}{name}.")
+            yield f"{prefix}{name}", _type(field), "", field.description or ""
+            yield from _fields(inner, f"{prefix}{name}.", default if isinstance(default, Section) else None)
+        else:
+            shown = "required" if field.is_required() else _text(default)
+            yield f"{prefix}{name}", _type(field), shown, field.description or ""
 
 
 def _section_of(annotation: Any) -> type[Section] | None:
@@ -50,7 +56,8 @@ def _type(field: FieldInfo) -> str:
 
 
 def _text(value: Any) -> str:
-    return "none" if value is None else str(value)
+    """A value as it is written in a task file."""
+    return json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else value
 
 
 def _item_origin(resolved: ResolvedTask, path: tuple[str | int, ...]) -> Any:
