@@ -18,10 +18,10 @@ def test_run_prints_scores_with_intervals_and_where_everything_is(harness, dummy
     assert done.code == 0, done.err
     [record] = (tmp_path / "results" / "runs").rglob("*.json")
     for text in (
-        "WER %",
+        "WER ↓%",
         "95% interval",
         " to ",
-        "Worst samples",
+        "What costs the most",
         "1 of 60 samples failed",
         record.stem[:12],
     ):

@@ -42,7 +42,8 @@ def costliest(record: Record, table: Any, count: int = WORST) -> list[Costly]:
     scored = np.flatnonzero(~np.isnan(stats[:, 0]))
     stats = stats[scored]
     total = stats.sum(axis=0)
-    change = metric.reduce(total) - metric.reduce(total - stats)
+    without = np.nan_to_num(metric.reduce(total - stats))  # nothing is left when there is one sample
+    change = metric.reduce(total) - without
     cost = np.nan_to_num(-change if metric.higher_is_better else change)
     if (right := metric.correct(stats)) is not None:
         cost[right] = 0
