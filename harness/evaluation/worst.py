@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from rapidfuzz.distance import Levenshtein
@@ -80,10 +81,10 @@ def word_diff(reference: str, hypothesis: str) -> tuple[Text, Text]:
     ref, hyp = reference.split(), hypothesis.split()
     left: list[Text] = []
     right: list[Text] = []
-    for step in Levenshtein.opcodes(ref, hyp):
-        same = step.tag == "equal"
-        left += _marked(ref[step.src_start : step.src_end], "" if same else "green")
-        right += _marked(hyp[step.dest_start : step.dest_end], "" if same else "red")
+    for same, steps in groupby(Levenshtein.opcodes(ref, hyp), key=lambda step: step.tag == "equal"):
+        part = list(steps)
+        left += _marked(ref[part[0].src_start : part[-1].src_end], "" if same else "green")
+        right += _marked(hyp[part[0].dest_start : part[-1].dest_end], "" if same else "red")
     return Text(" ").join(left), Text(" ").join(right)
 
 
