@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -37,7 +38,13 @@ class Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     parsed = parser().parse_args(arguments)
+    parsed.arguments = arguments
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(
+            errors="backslashreplace"
+        )  # a terminal that lacks a letter still gets the rest
     if getattr(parsed, "offline", False):
         go_offline()
     try:
@@ -160,7 +167,7 @@ def _fetch_arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) == 0:
+    if not text.isdecimal() or not 0 < int(text) < 2**63:
         raise argparse.ArgumentTypeError(f"'{text}' is not a number of samples")
     return int(text)
 
@@ -193,11 +200,12 @@ def _options(parsed: argparse.Namespace) -> Any:
 
 def _run(parsed: argparse.Namespace) -> int:
     from harness import pipeline
-    from harness.processes import processes
+    from harness.processes import join_the_others, processes
 
     cells = _cells(parsed)
     if parsed.dry_run:
         return _dry_run(parsed, cells)
+    join_the_others(parsed.arguments)
     found = processes()
     records = list(pipeline.run(cells, _options(parsed), found))
     return _report(parsed, records, cells) if found.main else 0

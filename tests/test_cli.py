@@ -303,3 +303,24 @@ def test_a_language_per_sample_decides_its_normalizer(harness, tmp_path):
     done = harness("score", "task.yaml", "--predictions", "stored.jsonl", "--json")
     assert done.code == 0, done.err
     assert done.json()["runs"][0]["metrics"]["wer"]["value"] == 50
+
+
+def test_a_terminal_without_the_letters_still_gets_the_rest(harness, dummy_task):
+    dummy_task(n=3)
+    done = harness("run", "task.yaml", PYTHONIOENCODING="ascii")
+    assert done.code == 0, done.err
+    assert "WER" in done.out
+
+
+@pytest.mark.parametrize("limit", ["9" * 30, "²", "-1", "ten"])
+def test_a_limit_is_a_number_of_samples(harness, dummy_task, limit):
+    dummy_task(n=3)
+    done = harness("run", "task.yaml", f"--limit={limit}")
+    assert done.code == 2
+    assert "is not a number of samples" in done.err
+
+
+def test_list_names_its_choices(harness):
+    done = harness("list", "foo")
+    assert done.code == 2
+    assert "'runs'" in done.err

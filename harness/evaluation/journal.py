@@ -12,7 +12,8 @@ import os
 import time
 import uuid
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -38,7 +39,7 @@ class Journal:
     def scan(self) -> None:
         """Read what every process has written so far. Failures count only when they are of this run."""
         self._close_readers()
-        self._segments = sorted(self._folder.glob("*.jsonl"))
+        self._segments = sorted(path for path in self._folder.glob("*.jsonl") if path.is_file())
         self._index.clear()
         self._failed.clear()
         for number, segment in enumerate(self._segments):
@@ -79,27 +80,40 @@ class Journal:
 
     def append(self, rows: Iterable[tuple[str, dict[str, Any]]]) -> None:
         """Write a finished batch. It survives this process's death at once, the machine's within a second."""
-        if self._writer is None:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            name = f"{time.time_ns()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.jsonl"
-            self._writer = (self._folder / name).open("xb", buffering=0)
-        self._writer.write(b"".join(self._line(key, row) for key, row in rows))
-        if time.monotonic() - self._synced > SECONDS_BETWEEN_SYNCS:
-            os.fsync(self._writer.fileno())
-            self._synced = time.monotonic()
+        lines = b"".join(self._line(key, row) for key, row in rows)
+        with self._writing():
+            if self._writer is None:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                name = f"{time.time_ns()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.jsonl"
+                self._writer = (self._folder / name).open("xb")
+            self._writer.write(lines)
+            self._writer.flush()
+            if time.monotonic() - self._synced > SECONDS_BETWEEN_SYNCS:
+                os.fsync(self._writer.fileno())
+                self._synced = time.monotonic()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            message = f"predictions can't be kept in {self._folder}: {error.strerror or error}"
+            hint = "Make room there, or name another folder with HARNESS_CACHE; what was kept stays."
+            raise RunError(message, hint) from error
 
     def _line(self, key: str, row: dict[str, Any]) -> bytes:
         row = {"run": self._run, "error": None, **row}
         body = json.dumps(row, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
-        return b"%s %08x %s\n" % (key.encode(), zlib.crc32(body), body)
+        return b"%s %08x %s\n" % (key.encode(), zlib.crc32(key.encode() + body), body)
 
     def close(self) -> None:
         """Sync and close every file."""
         self._close_readers()
         if self._writer is not None:
-            os.fsync(self._writer.fileno())
-            self._writer.close()
-            self._writer = None
+            writer, self._writer = self._writer, None
+            with self._writing():
+                os.fsync(writer.fileno())
+                writer.close()
 
     def _close_readers(self) -> None:
         for reader in self._readers.values():
@@ -114,7 +128,7 @@ def _body(line: bytes) -> bytes | None:
         return None
     body = line[start:-1]
     checksum = line[KEY_HEX_DIGITS + 1 : start - 1]
-    return body if checksum == b"%08x" % zlib.crc32(body) else None
+    return body if checksum == b"%08x" % zlib.crc32(line[:KEY_HEX_DIGITS] + body) else None
 
 
 def cache_folder() -> Path:

@@ -200,7 +200,8 @@ class Engine:
             try:
                 row = self._journal.read(plan.keys[number])
             except KeyError as error:
-                raise RunError(f"sample {id_} was never predicted", "A process died; run again.") from error
+                hint = "A process died, or the cache folder was deleted: run again."
+                raise RunError(f"sample {id_} was never predicted", hint) from error
             yield window[number], id_, _prediction(id_, row, plan.media_seconds[number])
 
 

@@ -73,7 +73,7 @@ def read_stored(file: Path, dataset: Callable[[], Dataset]) -> Stored:
         raise UsageError(f"{file}: can't be read: {error.strerror}") from error
     rows: dict[str, dict[str, Any]] = {}
     faults: list[str] = []
-    for number, line in enumerate(content.decode("utf-8", errors="replace").splitlines(), start=1):
+    for number, line in enumerate(content.decode("utf-8-sig", errors="replace").splitlines(), start=1):
         if line.strip():
             fault = _add(rows, line)
             faults += [f"{file}:{number}  {fault}"] if fault else []
@@ -95,10 +95,12 @@ def _add(rows: dict[str, dict[str, Any]], line: str) -> str | None:
         row = json.loads(line)
     except json.JSONDecodeError as error:
         return f"not valid JSON: {error.msg}"
+    except RecursionError:
+        return "nested too deep"
     if not isinstance(row, dict):
         return "not a JSON object"
     missing = [key for key in ("id", "prediction") if key not in row]
-    if missing and "error" not in row:
+    if "id" in missing or (missing and "error" not in row):
         return f"lacks {' and '.join(missing)}"
     if not isinstance(row.get("prediction"), str | None):
         return "prediction should be text (or null for a failure)"

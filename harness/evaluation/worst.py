@@ -16,6 +16,8 @@ from harness.metrics.base import Metric, build
 from harness.results.record import Record
 
 WORST = 5
+WORDS_KEPT = 12
+"""Words kept at each end of a long stretch."""
 
 
 @dataclass(frozen=True)
@@ -91,5 +93,8 @@ def word_diff(reference: str, hypothesis: str) -> tuple[Text, Text]:
 def _marked(words: Sequence[str], style: str) -> list[Text]:
     if not words:
         return []
-    shown = " ".join(words)
+    clipped = words if len(words) <= 2 * WORDS_KEPT else [*words[:WORDS_KEPT], "...", *words[-WORDS_KEPT:]]
+    shown = "".join(
+        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in " ".join(clipped)
+    )
     return [Text(f"[{shown}]" if style else shown, style=style)]

@@ -42,7 +42,7 @@ class Chrf(SacrebleuMetric):
 
     def reduce(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
         """Corpus chrF of summed counts, shape (..., 3 orders) to (...,); 0 without any match."""
-        counts = sums.reshape(*sums.shape[:-1], -1, 3)
+        counts = sums.reshape(*sums.shape[:-1], len(self.columns) // 3, 3)
         hypothesis, reference, matches = counts[..., 0], counts[..., 1], counts[..., 2]
         occurs = (hypothesis > 0) & (reference > 0)
         orders = np.maximum(occurs.sum(axis=-1), 1)

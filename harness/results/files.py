@@ -9,7 +9,7 @@ import errno
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -40,7 +40,8 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
             with writing(path):  # closing writes what is still buffered, so it fails on a full disk too
                 stream.close()
     except BaseException:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):  # the error that brought us here is the one to tell
+            path.unlink(missing_ok=True)
         raise
 
 

@@ -81,3 +81,23 @@ def test_a_failure_counts_for_its_own_run_only(tmp_path):
         other.read(KEYS[0])
     own.close()
     other.close()
+
+
+def test_a_damaged_key_is_not_a_prediction(tmp_path):
+    journal = Journal(tmp_path, "a")
+    journal.append(rows(0, 1))
+    journal.close()
+    [segment] = tmp_path.glob("*.jsonl")
+    content = segment.read_bytes()
+    segment.write_bytes(b"zz" + content[2:])
+    (tmp_path / "folder.jsonl").mkdir()
+    reader = scanned(tmp_path)
+    assert [key in reader for key in KEYS[:2]] == [False, True]
+    reader.close()
+
+
+def test_a_cache_that_can_not_be_written_names_the_folder(tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    journal = Journal(tmp_path / "file" / "context", "a")
+    with pytest.raises(RunError, match="predictions can't be kept in"):
+        journal.append(rows(0))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,11 @@ def predicted(log: Path) -> Counter[str]:
     """How often the model was asked for each sample."""
     lines = log.read_text().splitlines() if log.exists() else []
     return Counter(id_ for line in lines for id_ in json.loads(line)["ids"])
+
+
+def processes(log: Path) -> int:
+    """How many processes asked the model."""
+    return len({json.loads(line)["pid"] for line in log.read_text().splitlines()})
 
 
 def sample_file(folder: Path) -> bytes:
@@ -69,11 +76,13 @@ def wait_for_batches(log: Path, batches: int) -> None:
         time.sleep(0.01)
 
 
-def kill(process: subprocess.Popen[bytes]) -> None:
-    import os
-
+def kill(process: subprocess.Popen[bytes], log: Path) -> None:
+    """Kill the command and the processes it started, which torch's launcher puts in sessions of their own."""
     os.killpg(process.pid, signal.SIGKILL)
     process.wait(timeout=30)
+    for line in log.read_text().splitlines():
+        with suppress(ProcessLookupError):
+            os.kill(json.loads(line)["pid"], signal.SIGKILL)
 
 
 def test_a_killed_run_goes_on_where_it_was(tmp_path, harness, dummy_task, start):
@@ -81,7 +90,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, harness, dummy_task, start)
     log = tmp_path / "log.jsonl"
     running = start(HARNESS_DUMMY_LOG=str(log))
     wait_for_batches(log, random.Random(1).randint(3, 15))
-    kill(running)
+    kill(running, log)
     before = predicted(log)
     assert 0 < len(before) < 160
     assert not (tmp_path / "killed" / "runs").exists()
@@ -129,10 +138,11 @@ def test_two_processes_and_one_resuming_them_agree_with_one(tmp_path, harness, d
     log = tmp_path / "log.jsonl"
     running = start(*LAUNCH, HARNESS_DUMMY_LOG=str(log))
     wait_for_batches(log, 6)
-    kill(running)
+    kill(running, log)
     begun = predicted(log)
     assert 0 < len(begun) < 99
     assert set(begun.values()) == {1}, "two processes predicted the same sample"
+    assert processes(log) == 2
 
     resumed = harness("run", "task.yaml", "--results", "killed", HARNESS_DUMMY_LOG=str(log))
     assert resumed.code == 0, resumed.err
@@ -148,6 +158,7 @@ def test_two_processes_and_one_resuming_them_agree_with_one(tmp_path, harness, d
     assert predicted(both_log) == Counter(dict.fromkeys(predicted(both_log), 1))
     assert len(predicted(both_log)) == 99
     assert both.json()["runs"][0]["failures"]["n"] == 1
+    assert processes(both_log) == 2
 
     one = harness("run", "task.yaml", "--results", "one", HARNESS_CACHE=str(tmp_path / "alone"))
     assert one.code == 0, one.err

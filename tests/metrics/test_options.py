@@ -2,10 +2,12 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 from harness.errors import DataError, UsageError
 from harness.metrics import build
+from harness.metrics.base import Metric
 from harness.metrics.bleu import Bleu
 from harness.metrics.wer import WordErrorRate
 from harness.registry import METRICS
@@ -58,3 +60,10 @@ def test_the_number_of_references_must_be_as_declared():
     assert "references" in raised.value.hint
     assert Bleu(references="var").stats("a", ["a", "b"])
     assert "nrefs:var" in Bleu(references="var").signature
+
+
+@pytest.mark.parametrize("name", ["bleu", "chrf", "chrf++", "wer", "cer"])
+def test_nothing_to_sum_is_no_crash(name):
+    metric = build(name)
+    assert isinstance(metric, Metric)
+    assert metric.reduce(np.empty((0, len(metric.columns)))).shape == (0,)
