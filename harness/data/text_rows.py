@@ -30,7 +30,7 @@ class Format(ABC):
 
     @abstractmethod
     def spans(self, file: BinaryIO) -> Iterator[Span]:
-        """Every record's place. Raises csv.Error when the file can't be cut."""
+        """Every record's place. Raises DataError, with the line, when the file can't be cut."""
 
     @abstractmethod
     def parse(self, record: str) -> dict[str, Any]:
@@ -59,10 +59,15 @@ class JsonLines(Format):
 
 
 class Delimited(Format):
-    """A header and records of as many fields. CSV fields may be quoted, TSV fields are not."""
+    """A header and records of as many fields. CSV fields may be quoted, TSV fields are not.
+
+    A stray quotation mark would swallow the rows up to the next one, so it is refused wherever it shows.
+    """
 
     def __init__(self, delimiter: str) -> None:
+        self._delimiter = delimiter
         self._dialect: dict[str, Any] = {
+            "strict": True,
             "delimiter": delimiter,
             "quoting": csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL,
         }
@@ -78,21 +83,50 @@ class Delimited(Format):
                 yield line.decode("utf-8", errors="replace")
 
         start, number = 0, 1
-        for record in csv.reader(lines(), **self._dialect):
-            if record and not self._header:
-                self._header = [name.removeprefix("\ufeff") for name in record]
-            elif record:
-                yield Span(start, read[0], number)
-            start, number = read[0], read[1] + 1
+        try:
+            for record in csv.reader(lines(), **self._dialect):
+                if record and not self._header:
+                    self._header = _header(record, f"{file.name}:{number}")
+                elif record:
+                    yield Span(start, read[0], number)
+                start, number = read[0], read[1] + 1
+        except csv.Error as error:
+            raise DataError(
+                f"{file.name}:{number}  the row that starts here can't be read: {error}",
+                "Is a quotation mark left open, or not doubled within quotation marks? "
+                "Do lines end in \\n or \\r\\n?",
+            ) from error
 
     def parse(self, record: str) -> dict[str, Any]:
         [fields] = csv.reader(StringIO(record, newline="\n"), **self._dialect)
         if len(fields) != len(self._header):
             raise ValueError(f"has {len(fields)} fields, but the header has {len(self._header)}")
+        if self._swallows_rows(record):
+            raise ValueError(
+                "starts a quoted text over several lines that all look like rows: is a quotation mark left "
+                "open? (If not, JSON lines can hold such a text.)"
+            )
         return dict(zip(self._header, fields, strict=True))
+
+    def _swallows_rows(self, record: str) -> bool:
+        """Whether each of a record's lines has as many fields as the header by itself."""
+        lines = record.rstrip("\r\n").split("\n")
+        delimiters = len(self._header) - 1
+        return len(lines) > 1 <= delimiters and all(
+            line.count(self._delimiter) == delimiters for line in lines
+        )
 
     def columns(self, rows: Iterator[Row]) -> tuple[str, ...]:
         return tuple(self._header)
+
+
+def _header(record: list[str], where: str) -> list[str]:
+    """Names of the columns. Raises DataError when two share one: which of them is meant?"""
+    names = [name.removeprefix("\ufeff") for name in record]
+    repeated = sorted({name for name in names if name and names.count(name) > 1})
+    if repeated:
+        raise DataError(f"{where}  the header names more than one column {', '.join(map(repr, repeated))}")
+    return names
 
 
 FORMATS: dict[str, Callable[[], Format]] = {
@@ -141,6 +175,8 @@ class TextRows(Rows):
             row = self._format.parse(record.decode("utf-8-sig"))
         except (ValueError, csv.Error) as error:
             raise RowError(f"{self._file}:{self._lines[position]} {error}") from error
+        except RecursionError as error:
+            raise RowError(f"{self._file}:{self._lines[position]} is nested too deep") from error
         return row | {new: row[old] for new, old in self._aliases.items() if old in row}
 
     def _rows(self, count: int) -> Iterator[Row | None]:
@@ -159,10 +195,5 @@ class TextRows(Rows):
                     self._starts.append(span.start)
                     self._ends.append(span.end)
                     self._lines.append(span.line)
-        except csv.Error as error:
-            line = self._lines[-1] if self._lines else 1
-            raise DataError(
-                f"{self._file}: after line {line}: {error}", "Is a quotation mark left open?"
-            ) from error
         except OSError as error:
             raise DataError(f"{self._file}: can't be read: {error.strerror or error}") from error

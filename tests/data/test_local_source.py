@@ -120,6 +120,38 @@ def test_csv_with_quotes_lines_and_a_byte_order_mark(load_from: LoadFrom, tmp_pa
         window[2]
 
 
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('q,text\na,one\nb,"two\nc,three\n', 3),
+        ('q,text\na,"one\nb,two\nc,"three"\n', 2),
+        ('q,text\na,"one"two\n', 2),
+    ],
+    ids=["never closed", "closed by a later row's opening", "text behind the closing"],
+)
+def test_a_stray_quote_never_swallows_rows(load_from: LoadFrom, tmp_path: Path, text: str, line: int) -> None:
+    (tmp_path / "rows.csv").write_text(text)
+    with pytest.raises(DataError, match=rf"rows\.csv:{line}  ") as caught:
+        load_from("./rows.csv", columns={"question": "q", "target": "text"})
+    assert "quotation mark" in caught.value.hint
+
+
+def test_a_quote_that_a_later_row_happens_to_close_fails_that_row(
+    load_from: LoadFrom, tmp_path: Path
+) -> None:
+    (tmp_path / "rows.csv").write_text('q,text\na,"one\nb,two\nc,three"\nd,"four\nfive"\n')
+    window = only_window(load_from("./rows.csv", columns={"question": "q", "target": "text"}))
+    with pytest.raises(RowError, match=r"rows\.csv:2 .*quotation mark left open"):
+        window[0]
+    assert window[1].target == "four\nfive"
+
+
+def test_a_header_that_names_a_column_twice(load_from: LoadFrom, tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("q,text,text\na,one,two\n")
+    with pytest.raises(DataError, match=r"rows\.csv:1  .*more than one column 'text'"):
+        load_from("./rows.csv", columns={"question": "q", "target": "text"})
+
+
 @pytest.mark.usefixtures("arrow_cache")
 def test_parquet_as_a_file_as_shards_and_as_folders(load_from: LoadFrom, tmp_path: Path) -> None:
     rows = [
