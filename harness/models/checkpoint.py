@@ -41,6 +41,7 @@ WEIGHTS = (
 )
 WEIGHT_SUFFIXES = (".safetensors", ".bin")
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+LONGEST_SHOWN = 80
 SHA256_BLOB = re.compile(r"[0-9a-f]{64}")
 
 
@@ -117,13 +118,13 @@ class Checkpoint:
     def _files(self) -> list[Path]:
         if self.revision is not None:
             self._fetch(self.revision, weights=True)
-        return [self.folder / name for name in needed(path.name for path in self.folder.iterdir())]
+        return [self.folder / name for name in needed(_file_names(self.folder))]
 
     @cached_property
     def _settings(self) -> list[Path]:
         if self.revision is not None:
             self._fetch(self.revision, weights=False)
-        names = needed(path.name for path in self.folder.iterdir())
+        names = needed(_file_names(self.folder))
         return [self.folder / name for name in names if not name.endswith(WEIGHT_SUFFIXES)]
 
     def _fetch(self, commit: str, *, weights: bool) -> None:
@@ -157,14 +158,22 @@ def resolve(name: str, revision: str | None, *, base: Path, offline: bool) -> Ch
     Raises AdapterError when a folder or repository is no checkpoint, RemoteError when the Hub can't be
     reached or doesn't know the id or the revision.
     """
-    folder = _local(name, base)
+    try:
+        folder = _local(name, base)
+        found = folder is not None and (folder / CONFIG).is_file()
+    except (OSError, RuntimeError, ValueError) as error:  # too long a name, a NUL, ~ of nobody
+        why = getattr(error, "strerror", None) or error
+        raise AdapterError(
+            f"the checkpoint name '{_shown(name)}' can't be a path: {why}",
+            "A Hub id is OWNER/NAME; a local path starts with ./",
+        ) from error
     if folder is None:
         return _from_hub(name, revision, offline)
     if revision is not None:
         raise AdapterError(
             f"'{name}' is a local folder, so it has no revision '{revision}'", "Remove model.revision."
         )
-    if not (folder / CONFIG).is_file():
+    if not found:
         raise AdapterError(f"{folder} is not a checkpoint: it has no {CONFIG}", _why_not(folder))
     return Checkpoint(name, folder)
 
@@ -176,6 +185,12 @@ def _local(name: str, base: Path) -> Path | None:
     if path.is_absolute() or path.is_dir():
         return path.resolve()
     return None
+
+
+def _shown(name: str) -> str:
+    """A name fit for a message: short and printable."""
+    text = name if name.isprintable() else ascii(name)[1:-1]
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
 
 def _why_not(folder: Path) -> str:
@@ -195,7 +210,7 @@ def _from_hub(name: str, revision: str | None, offline: bool) -> Checkpoint:
 
     if not HUB_ID.fullmatch(name):
         raise AdapterError(
-            f"'{name}' is neither a folder nor a Hub id",
+            f"'{_shown(name)}' is neither a folder nor a Hub id",
             "A Hub id is OWNER/NAME; a local path starts with ./",
         )
     with remote_errors(f"the checkpoint {name}"):
@@ -215,9 +230,13 @@ def _from_hub(name: str, revision: str | None, offline: bool) -> Checkpoint:
     return Checkpoint(name, folder, folder.name, offline, listed)
 
 
+def _file_names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir() if path.is_file()}
+
+
 def _has_weights(folder: Path) -> bool:
     """Whether a snapshot has its weights, all shards of them."""
-    names = {path.name for path in folder.iterdir()}
+    names = _file_names(folder)
     chosen = needed(names)
     shards: set[str] = set()
     for name in chosen:

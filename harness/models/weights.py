@@ -49,12 +49,17 @@ class Weights:
 
     @cached_property
     def processor(self) -> Any:
-        """The checkpoint's own processor. Raises AdapterError when its files are missing or broken."""
+        """The checkpoint's own processor.
+
+        Raises AdapterError when its files are missing or broken, the tokenizer's above all.
+        """
         from transformers import AutoProcessor
 
         self.checkpoint.settings()
         with quiet(), _loading(self.checkpoint, "processor"):
-            return AutoProcessor.from_pretrained(self.checkpoint.folder, local_files_only=True)
+            processor = AutoProcessor.from_pretrained(self.checkpoint.folder, local_files_only=True)
+        _refuse_empty_vocabulary(self.checkpoint, getattr(processor, "tokenizer", processor))
+        return processor
 
     @cached_property
     def config(self) -> Any:
@@ -143,6 +148,16 @@ def _loading(checkpoint: Checkpoint, what: str) -> Iterator[None]:
             f"the {what} of {checkpoint.name} can't be loaded: {error}",
             f"Its files are in {checkpoint.folder}. Is it complete, and of the family that the task names?",
         ) from error
+
+
+def _refuse_empty_vocabulary(checkpoint: Checkpoint, tokenizer: Any) -> None:
+    """transformers makes up for missing files with a tokenizer of special tokens, whose texts are all empty."""
+    if tokenizer.get_vocab().keys() <= tokenizer.added_tokens_encoder.keys():
+        raise AdapterError(
+            f"the tokenizer of {checkpoint.name} has no vocabulary, so every text would be empty",
+            f"Copy the tokenizer's files (tokenizer.json, tokenizer_config.json) into {checkpoint.folder} from "
+            "the checkpoint that it was trained from; a Trainer's checkpoint-500/ often lacks them.",
+        )
 
 
 def _refuse_gaps(checkpoint: Checkpoint, report: dict[str, Any]) -> None:

@@ -70,6 +70,32 @@ def test_not_a_checkpoint(tmp_path: Path) -> None:
         resolve("a/b/c", None, base=tmp_path, offline=True)
 
 
+@pytest.mark.parametrize(
+    "name", ["~nosuchuser/x", "a" * 300, "./" + "a" * 300, "/" + "a" * 300, "a\0b", "./a\0b"]
+)
+def test_name_that_no_path_can_have(tmp_path: Path, name: str) -> None:
+    with pytest.raises(AdapterError) as caught:
+        resolve(name, None, base=tmp_path, offline=True)
+    assert caught.value.message.isprintable()
+    assert len(caught.value.message) < 200
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
+def test_folder_by_the_name_of_a_file_does_not_count(
+    checkpoints: dict[str, Path], tmp_path: Path, name: str
+) -> None:
+    copy = Path(shutil.copytree(checkpoints["bytes"], tmp_path / "copy"))
+    (copy / name).unlink()
+    (copy / name).mkdir()
+    checkpoint = open_folder(copy)
+    assert name not in [path.name for path in [*checkpoint.files(), *checkpoint.settings()]]
+    assert len(checkpoint.digest()) == 64
+    from tests.models.clips import adapter
+
+    with pytest.raises(AdapterError):
+        adapter(copy, language="en").prepare()
+
+
 def test_revision_of_a_folder_is_refused(checkpoints: dict[str, Path]) -> None:
     with pytest.raises(AdapterError, match="has no revision 'main'"):
         resolve(str(checkpoints["bytes"]), "main", base=Path(), offline=True)

@@ -16,6 +16,7 @@ from harness.models import Weights, resolve
 from tests.models.clips import adapter, sample
 from tests.models.tiny import tiny_whisper
 
+QUICKSTART = Path(__file__).parents[2] / "tasks" / "quickstart" / "checkpoints" / "spoken_digits"
 AUTO = "AutoModelForSpeechSeq2Seq"
 
 
@@ -79,6 +80,17 @@ def test_missing_processor_is_named(copy: Path) -> None:
         (copy / name).unlink(missing_ok=True)
     with pytest.raises(AdapterError, match=r"processor of .* can't be loaded"):
         _ = weights_of(copy).processor
+
+
+@pytest.mark.parametrize("lacking", [["tokenizer.json"], ["tokenizer.json", "tokenizer_config.json"]])
+def test_checkpoint_without_its_vocabulary_is_refused(tmp_path: Path, lacking: list[str]) -> None:
+    """transformers opens it with a tokenizer that makes every text empty, and it would score 100 % errors."""
+    folder = Path(shutil.copytree(QUICKSTART, tmp_path / "checkpoint-500"))
+    for name in lacking:
+        (folder / name).unlink()
+    with pytest.raises(AdapterError, match="has no vocabulary") as caught:
+        adapter(folder, language="en")
+    assert "tokenizer.json" in caught.value.hint
 
 
 @pytest.mark.parametrize("stored", ["float16", "bfloat16"])
