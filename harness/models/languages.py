@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -69,7 +70,11 @@ def complete(generation: Any, config: Mapping[str, Any], tokenizer: Any, name: s
     generation.no_timestamps_token_id = vocabulary["<|notimestamps|>"]
     if hasattr(generation, "lang_to_id"):
         return
-    forced = dict(getattr(generation, "forced_decoder_ids", None) or config.get("forced_decoder_ids") or [])
+    listed = getattr(generation, "forced_decoder_ids", None) or config.get("forced_decoder_ids") or []
+    try:
+        forced = dict(listed)
+    except (TypeError, ValueError) as error:
+        raise _wrong("forced_decoder_ids", listed, name, "a list of pairs of a place and a token") from error
     if 1 not in forced:
         raise AdapterError(
             f"{name} doesn't say whether it is multilingual: its generation config is too old",
@@ -101,10 +106,12 @@ class Controls:
         """What the generation config declares (Whisper), or else the tokenizer (multilingual Speech2Text).
 
         A Whisper checkpoint that calls itself English-only has no languages here, whatever its
-        vocabulary holds.
+        vocabulary holds. Raises AdapterError when the generation config is malformed.
         """
-        languages = _strip(getattr(generation, "lang_to_id", None) or {})
-        tasks = dict(getattr(generation, "task_to_id", None) or {})
+        languages = {
+            token.strip("<|>"): number for token, number in _table(generation, "lang_to_id", name).items()
+        }
+        tasks = _table(generation, "task_to_id", name)
         if not languages and not hasattr(generation, "is_multilingual"):
             languages = _undeclared(tokenizer)
         if getattr(generation, "is_multilingual", True) is False:
@@ -114,7 +121,7 @@ class Controls:
             name,
             languages,
             tasks,
-            getattr(generation, "no_timestamps_token_id", None),
+            _number(generation, "no_timestamps_token_id", name),
             language_code(own.strip("<|>")) if isinstance(own, str) else None,
         )
 
@@ -182,8 +189,30 @@ class Controls:
         return bool(self.languages) + bool(self.tasks) + (self.no_timestamps is not None)
 
 
-def _strip(table: Mapping[str, int]) -> dict[str, int]:
-    return {token.strip("<|>"): int(number) for token, number in table.items()}
+def _table(generation: Any, key: str, name: str) -> dict[str, int]:
+    """A table of token ids in the generation config, empty when it isn't there. Raises AdapterError."""
+    table = getattr(generation, key, None)
+    if table is None:
+        return {}
+    if not isinstance(table, dict) or not all(type(number) is int for number in table.values()):
+        raise _wrong(key, table, name, "a table of names and token numbers")
+    return dict(table)
+
+
+def _number(generation: Any, key: str, name: str) -> int | None:
+    """A token id in the generation config, None when it isn't there. Raises AdapterError."""
+    number = getattr(generation, key, None)
+    if number is not None and type(number) is not int:
+        raise _wrong(key, number, name, "a token number")
+    return number
+
+
+def _wrong(key: str, value: Any, name: str, expected: str) -> AdapterError:
+    shown = reprlib.repr(value)
+    return AdapterError(
+        f"generation_config.json of {name}: {key} is {shown}, not {expected}",
+        "Copy generation_config.json from the checkpoint that it was fine-tuned from.",
+    )
 
 
 def _undeclared(tokenizer: Any) -> dict[str, int]:

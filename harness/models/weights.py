@@ -151,12 +151,12 @@ def _loading(checkpoint: Checkpoint, what: str) -> Iterator[None]:
 
 
 def _refuse_empty_vocabulary(checkpoint: Checkpoint, tokenizer: Any) -> None:
-    """transformers makes up for missing files with a tokenizer of special tokens, whose texts are all empty."""
+    """Without its files transformers makes a tokenizer of special tokens alone, and every text is empty."""
     if tokenizer.get_vocab().keys() <= tokenizer.added_tokens_encoder.keys():
         raise AdapterError(
             f"the tokenizer of {checkpoint.name} has no vocabulary, so every text would be empty",
-            f"Copy the tokenizer's files (tokenizer.json, tokenizer_config.json) into {checkpoint.folder} from "
-            "the checkpoint that it was trained from; a Trainer's checkpoint-500/ often lacks them.",
+            "Copy the tokenizer's files (tokenizer.json, tokenizer_config.json) from the checkpoint that it "
+            f"was trained from to {checkpoint.folder}: a Trainer's checkpoint-500/ often lacks them.",
         )
 
 

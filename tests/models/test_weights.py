@@ -137,6 +137,23 @@ def test_checkpoint_without_generation_config_derives_one(copy: Path) -> None:
     assert output.tokens > 20 or not output.truncated, "the library's default of 20 tokens isn't a limit"
 
 
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"lang_to_id": 5},
+        {"lang_to_id": {"<|en|>": "256"}},
+        {"task_to_id": ["transcribe"]},
+        {"no_timestamps_token_id": "<|notimestamps|>"},
+    ],
+)
+def test_malformed_generation_config_is_named(copy: Path, broken: dict[str, object]) -> None:
+    path = copy / "generation_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | broken))
+    [key] = broken
+    with pytest.raises(AdapterError, match=rf"generation_config\.json of .*: {key} is "):
+        adapter(copy)
+
+
 QUIET = """
 import sys
 from pathlib import Path
