@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import AdapterError
+from harness.errors import AdapterError, PredictionError
 
 if TYPE_CHECKING:
     from harness.spec.schema import Generate
@@ -95,6 +95,25 @@ def end_tokens(config: Any) -> frozenset[int]:
     """The ids that end a text."""
     ends = config.eos_token_id
     return frozenset(ends if isinstance(ends, list) else [ends])
+
+
+@contextmanager
+def only_numbers(model: Any) -> Iterator[None]:
+    """Raises PredictionError as soon as a logit is NaN or infinite, which decoding would turn into a text.
+
+    What goes wrong in any layer shows in the logits, so each step costs one look at them.
+    """
+
+    def look(_: Any, __: Any, found: Any) -> None:
+        # The largest is NaN where any is, and -inf where all are.
+        if not found.logits.amax(-1).isfinite().all():
+            raise PredictionError("the network computed non-finite numbers (NaN or infinity)")
+
+    hook = model.register_forward_hook(look)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def encode(model: Any, features: Any) -> Any:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import AdapterError, RowError
+from harness.errors import AdapterError, MediaError, RowError
 from harness.models import generation
 from harness.models.base import Adapter, AdapterInfo, Batch, Rendered
 from harness.models.languages import Controls, complete
@@ -41,7 +41,7 @@ class Whisper(Adapter):
 
     info = AdapterInfo(
         family="whisper",
-        version="1",
+        version="2",
         modes=frozenset({"generate"}),
         modalities=frozenset({"audio"}),
         lora_targets=("q_proj", "v_proj"),
@@ -96,13 +96,15 @@ class Whisper(Adapter):
         """Features as the extractor makes them, float32; with targets, `labels` and `decoder_input_ids`.
 
         Whisper: `input_features` (clips, mel bins, frames), frames of the window or of the longest clip
-        if it is longer. Others: what their extractor calls its input, and `attention_mask`.
+        if it is longer. Others: what their extractor calls its input, and `attention_mask`. Raises
+        MediaError when a clip's features are NaN or infinite.
         """
         waveforms = [_audio(sample).load(self._rate_hz) for sample in samples]
         long = self._window is not None and max(map(len, waveforms)) > self._window
         started = time.perf_counter()
         with single_thread():
             tensors = self._features(waveforms)
+        _check_finite(samples, tensors)
         seconds = time.perf_counter() - started
         if with_targets:
             tensors |= self._targets(samples)
@@ -114,10 +116,13 @@ class Whisper(Adapter):
         _ = self.model
 
     def predict(self, batch: Batch) -> list[Output]:
-        """Transcripts or translations; surrounding spaces are stripped, special tokens left out."""
+        """Transcripts or translations; surrounding spaces are stripped, special tokens left out.
+
+        Raises PredictionError when the network computes NaN or infinity.
+        """
         import torch
 
-        with torch.inference_mode(), quiet(), self._seeded(batch):
+        with torch.inference_mode(), quiet(), self._seeded(batch), generation.only_numbers(self.model):
             inputs = self._inputs(batch)
             if self._window is None:
                 return self._by_prompt(batch, inputs)
@@ -304,6 +309,13 @@ class Whisper(Adapter):
         with torch.random.fork_rng(devices):
             torch.manual_seed(int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) >> 1)
             yield
+
+
+def _check_finite(samples: Sequence[Sample], tensors: dict[str, Any]) -> None:
+    for tensor in tensors.values():
+        for sample, finite in zip(samples, tensor.isfinite().flatten(1).all(1).tolist(), strict=True):
+            if not finite:
+                raise MediaError(f"sample '{sample.id}' has audio whose features are NaN or infinite")
 
 
 def _audio(sample: Sample) -> Audio:
