@@ -72,12 +72,16 @@ class EncodedAudio(Audio):
 
 
 class SampledAudio(Audio):
-    """A clip that is decoded already: float or integer, shape (samples,) or (samples, channels)."""
+    """A clip that is decoded already: float or integer, shape (samples,) or (samples, channels).
+
+    Raises MediaError when `samples` is anything else.
+    """
 
     def __init__(self, samples: NDArray[Any], rate_hz: int, *, name: str = "audio") -> None:
-        wave = np.asarray(samples)
+        wave = _numbers(samples, name)
         full_scale = np.iinfo(wave.dtype).max + 1 if np.issubdtype(wave.dtype, np.signedinteger) else 1
-        self._wave = (wave / full_scale).astype(np.float32)
+        with np.errstate(over="ignore"):  # what float32 can't hold becomes infinite: a MediaError later
+            self._wave = (wave / full_scale).astype(np.float32)
         self._rate_hz = rate_hz
         self._name = name
 
@@ -103,17 +107,33 @@ def encode_wav(wave: NDArray[np.floating[Any]], rate_hz: int) -> bytes:
     return buffer.getvalue()
 
 
+def _numbers(samples: Any, name: str) -> NDArray[Any]:
+    try:
+        wave = np.asarray(samples)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise MediaError(f"{name}: the clip's samples are no array: {error}") from error
+    if wave.dtype.kind not in "iuf" or wave.ndim not in (1, 2):
+        raise MediaError(
+            f"{name}: the clip's samples are {wave.dtype} of shape {wave.shape}, not numbers of shape "
+            "(samples,) or (samples, channels)"
+        )
+    return wave
+
+
 def _reader(source: bytes | Path) -> BinaryIO:
     return io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
 
 
 def _mono(wave: NDArray[np.float32], source_rate_hz: int, rate_hz: int, name: str) -> NDArray[np.float32]:
     """(samples, channels) at one rate to (samples,) at another: mean of the channels, soxr's HQ resampler."""
-    if not len(wave):
+    if not wave.size:
         raise MediaError(f"{name}: the clip holds no samples")
-    mono = wave.mean(axis=1, dtype=np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # said below, as an error
+        mono = wave.mean(axis=1, dtype=np.float32)
     if not np.isfinite(mono).all():
         raise MediaError(f"{name}: the clip holds samples that are not finite numbers")
     if source_rate_hz != rate_hz:
         mono = soxr.resample(mono, source_rate_hz, rate_hz, quality="HQ")
+    if not len(mono):
+        raise MediaError(f"{name}: the clip is shorter than one sample at {rate_hz} Hz")
     return np.ascontiguousarray(mono, dtype=np.float32)

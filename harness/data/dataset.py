@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import numpy as np
 
@@ -157,13 +158,20 @@ def _shuffled(rows: Iterator[tuple[int, Row]], seed: int) -> Iterator[tuple[int,
 
 
 def _ids(rows: Rows, maker: SampleMaker, positions: Sequence[int] | None = None) -> list[str]:
-    """Ids as text. Where none is mapped, or the row can't be read: the row's position in the split."""
+    """Ids as text. Where there is none, or the row can't be read: the row's position in the split."""
     column = maker.columns.get("id")
     values = rows.column(column) if column else [None] * len(rows)
     return [
-        f"{position:06d}" if value is None else str(value)
+        str(value) if _is_id(value) else f"{position:06d}"
         for position, value in zip(positions or range(len(rows)), values, strict=True)
     ]
+
+
+def _is_id(value: Any) -> bool:
+    """Not empty, and text that a file can hold (the row with any other fails when it is asked for)."""
+    if value is None or value == "":
+        return False
+    return not any("\ud800" <= letter <= "\udfff" for letter in str(value))
 
 
 def _refuse_duplicates(

@@ -16,11 +16,10 @@ def find(task: str) -> Path:
     `fleurs_asr`, `quickstart/spoken_digits` and `tasks/fleurs_asr.yaml` all find the shipped
     file when no file of that name is here. Raises UsageError with the near name.
     """
-    path = Path(task)
-    if path.is_file():
-        return path
-    if (named := path.with_name(f"{path.name}.yaml")).is_file():
-        return named
+    for written in (task, f"{task}.yaml"):
+        file = existing(written) if Path(task).name else None
+        if file is not None and file.is_file():
+            return file
     wanted = task.removeprefix("./").removeprefix("tasks/").removesuffix(".yaml")
     names = dict(shipped_tasks())
     if wanted in names:
@@ -40,6 +39,20 @@ def shipped_tasks() -> Iterator[tuple[str, Path]]:
 
 def extended_file(name: str, by: Path) -> Path | None:
     """The file that `extends: name` in the file `by` means: beside it, in a folder above, or shipped."""
-    wanted = Path(name).with_suffix(".yaml") if Path(name).suffix != ".yaml" else Path(name)
+    wanted = name.removesuffix(".yaml") + ".yaml"
     folders = [by.parent, *list(by.resolve().parents)[1:4], shipped("tasks")]
-    return next((found for folder in folders if (found := folder / wanted).is_file()), None)
+    places = [existing(folder / wanted) for folder in folders] if Path(name).name else []
+    return next((found for found in places if found is not None and found.is_file()), None)
+
+
+def existing(path: str | Path) -> Path | None:
+    """The path with ~ expanded; None where nothing is there.
+
+    Nor can there be where the name is too long, holds a NUL, or is a home of nobody: what users type
+    may be any text, and looking must not fail.
+    """
+    try:
+        expanded = Path(path).expanduser()
+        return expanded if expanded.exists() else None
+    except (OSError, ValueError, RuntimeError):
+        return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ import pytest
 from harness.data import Dataset, Window
 from harness.data.dataset import WINDOW_ROWS, make_dataset, subset
 from harness.data.rows import Request, Row, Stream
-from harness.data.samples import SampleMaker
-from harness.errors import DataError, RowError
+from harness.data.samples import SampleMaker, target_of
+from harness.errors import DataError, MediaError, RowError
 from harness.types import Audio
 
 LoadFrom = Callable[..., Dataset]
@@ -91,20 +92,87 @@ def test_a_duplicate_outside_the_limit_is_still_refused(load_from: LoadFrom, wri
         ({"audio": None}, "'audio' (audio) is empty"),
         ({"audio": 3}, "the audio is int"),
         ({"audio": {"bytes": None, "path": None}}, "the audio is dict"),
+        ({"audio": {"bytes": "abc"}}, "the audio's bytes are str"),
+        ({"audio": {"path": 5}}, "the audio's path is int"),
+        ({"audio": "a\0.wav"}, "'a\\x00.wav' can't be the name of a file"),
+        ({"audio": "\ud800.wav"}, "the audio's path holds half a character"),
+        ({"audio": {"array": [0.1], "sampling_rate": "abc"}}, "sampling_rate is 'abc'"),
+        ({"audio": {"array": [0.1], "sampling_rate": None}}, "sampling_rate is None"),
+        ({"audio": {"array": [0.1], "sampling_rate": float("nan")}}, "sampling_rate is nan"),
+        ({"audio": {"array": [0.1], "sampling_rate": 0}}, "sampling_rate is 0"),
+        ({"target": "\ud800"}, "'text' (target) holds half a character: '\\ud800'"),
+        ({"speaker": "\ud800"}, "'speaker' (group) holds half a character"),
+        ({"key": "\ud800"}, "'key' (id) holds half a character"),
+        ({"lang": "\ud800"}, "'lang' (language) holds half a character"),
+        ({"target": True}, "'text' (target) holds bool, not text"),
+        ({"target": {"a": 1}}, "'text' (target) holds dict, not text"),
+        ({"target": float("nan")}, "'text' (target) holds nan, not text"),
+        ({"target": [["a"]]}, "'text' (target) holds list, not text"),
+        ({"target": []}, "'text' (target) holds list, not text"),
+        ({"target": ["a", None]}, "'text' (target) is empty"),
     ],
-    ids=["no target", "no audio", "a number", "an empty struct"],
 )
 def test_a_row_without_a_value_fails_alone(
     load_from: LoadFrom, write_jsonl: WriteJsonl, broken: dict[str, Any], reason: str
 ) -> None:
-    good = {"audio": "a.wav", "text": "hello"}
+    good = {"audio": "a.wav", "text": "hello", "key": None, "speaker": "s", "lang": "en"}
     bad = {**good, **{("text" if name == "target" else name): value for name, value in broken.items()}}
     write_jsonl("test.jsonl", [good, bad, good])
-    window = only_window(load_from("./test.jsonl"))
+    columns = {"audio": "audio", "target": "text", "id": "key", "group": "speaker", "language": "lang"}
+    window = only_window(load_from("./test.jsonl", columns=columns))
     with pytest.raises(RowError) as caught:
         window[1]
     assert reason in str(caught.value)
     assert (window[0].target, window[2].target) == ("hello", "hello")
+
+
+@pytest.mark.parametrize(
+    "array",
+    [["a", "b"], [0.1, None], [[0.1, 0.2], [0.3]], [[[0.1]]], [True], [], [[]], [1e300, 0.0], [10**400]],
+    ids=str,
+)
+def test_an_array_that_is_no_clip_fails_alone(
+    load_from: LoadFrom, write_jsonl: WriteJsonl, array: list[Any]
+) -> None:
+    clip = {"array": array, "sampling_rate": 16_000}
+    write_jsonl("test.jsonl", [{"audio": clip, "text": "a"}])
+    window = only_window(load_from("./test.jsonl"))
+    with pytest.raises(MediaError, match="000000: the clip"):
+        window[0].inputs["audio"].load(16_000)  # type: ignore[union-attr]
+
+
+def test_a_name_that_no_disk_takes_fails_alone(load_from: LoadFrom, write_jsonl: WriteJsonl) -> None:
+    write_jsonl("test.jsonl", [{"audio": "a" * 300 + ".wav", "text": "a"}])
+    with pytest.raises(MediaError, match="can't be read"):
+        only_window(load_from("./test.jsonl"))[0].inputs["audio"].load(16_000)  # type: ignore[union-attr]
+
+
+def test_a_row_that_is_nested_too_deep_fails_alone(load_from: LoadFrom, write_jsonl: WriteJsonl) -> None:
+    deep = '{"question": ' + "[" * 100_000 + "]" * 100_000 + ', "answer": "a"}'
+    write_jsonl("test.jsonl", [{"question": "q", "answer": "a"}, deep])
+    with pytest.raises(RowError, match=r"test\.jsonl:2 is nested too deep"):
+        only_window(load_from("./test.jsonl", columns=TEXT))[1]
+
+
+def test_targets_are_text(load_from: LoadFrom, write_jsonl: WriteJsonl) -> None:
+    targets = ["a", "", 7, 0.5, ["a", "b"], ["a", 7]]
+    write_jsonl("test.jsonl", [{"question": "q", "answer": target} for target in targets])
+    window = only_window(load_from("./test.jsonl", columns=TEXT))
+    assert [sample.target for sample in window] == ["a", "", "7", "0.5", ["a", "b"], ["a", "7"]]
+
+
+@pytest.mark.parametrize("value", [b"a", date(2020, 1, 1), {"a"}])
+def test_what_is_not_text_is_no_target(value: Any) -> None:
+    with pytest.raises(RowError, match=rf"the target holds {type(value).__name__}, not text"):
+        target_of(value, "the target")
+
+
+def test_an_empty_cell_is_neither_an_id_nor_a_group(load_from: LoadFrom, write_jsonl: WriteJsonl) -> None:
+    write_jsonl("test.csv", ["key,question,answer,speaker", "a,q,x,s", ",q,y,", ",q,z,"])
+    columns = {**TEXT, "id": "key", "group": "speaker"}
+    window = only_window(load_from("./test.csv", columns=columns))
+    assert window.ids == ["a", "000001", "000002"]
+    assert [sample.group for sample in window] == ["s", "000001", "000002"]
 
 
 def test_a_smaller_limit_lies_within_a_larger(load_from: LoadFrom, write_jsonl: WriteJsonl) -> None:
@@ -187,7 +255,7 @@ def test_a_transform_changes_rows_on_access(
     )
     columns = {"question": "loud", "target": "n", "id": "key"}
     window = only_window(load_from("./test.jsonl", columns=columns, transform="shouting_rows:shout"))
-    assert (window.ids, window[2].inputs["question"], window[2].target) == (["k0", "k1", "k2"], "Q2", 0.5)
+    assert (window.ids, window[2].inputs["question"], window[2].target) == (["k0", "k1", "k2"], "Q2", "0.5")
     with pytest.raises(RowError, match="shouting_rows:shout raised ZeroDivisionError"):
         window[0]
     with pytest.raises(DataError, match=r"no column 'lout'\. Did you mean 'loud'\?"):
@@ -218,7 +286,7 @@ def test_a_stream_comes_in_windows() -> None:
     dataset = stream_of(rows)
     assert dataset.size is None
     assert [len(window) for window in dataset.windows()] == [WINDOW_ROWS, 10]
-    assert [window[3].target for window in dataset.windows()] == [3, WINDOW_ROWS + 3]
+    assert [window[3].target for window in dataset.windows()] == ["3", f"{WINDOW_ROWS + 3}"]
     assert list(ids_of(dataset)) == [str(i) for i in range(WINDOW_ROWS + 10)]
 
 
