@@ -271,6 +271,44 @@ def test_a_transform_that_is_not_there(load_from: LoadFrom, write_jsonl: WriteJs
         load_from("./test.jsonl", columns=TEXT, transform="empty_hooks:shout")
 
 
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("import sys\nsys.exit('no')\n", r"SystemExit: no \(.*hooks_0\.py:2\)"),
+        ("x = (\n", r"SyntaxError: .* \(.*hooks_1\.py:1\)"),
+        ("\n1 / 0\n", r"ZeroDivisionError: .* \(.*hooks_2\.py:2\)"),
+        ("import absent_library\n", "no module 'absent_library'"),
+        ("shout = 5\n", "'hooks_4:shout' is int, not a function"),
+    ],
+)
+def test_a_transform_that_can_not_be_imported(
+    load_from: LoadFrom,
+    write_jsonl: WriteJsonl,
+    tmp_path: Path,
+    source: str,
+    message: str,
+    request: pytest.FixtureRequest,
+) -> None:
+    name = f"hooks_{request.node.callspec.indices['source']}"  # a module of its own: modules stay imported
+    write_jsonl("test.jsonl", numbered(1))
+    (tmp_path / f"{name}.py").write_text(source)
+    with pytest.raises(DataError, match=message):
+        load_from("./test.jsonl", columns=TEXT, transform=f"{name}:shout")
+
+
+def test_a_transform_that_exits_fails_its_row(
+    load_from: LoadFrom, write_jsonl: WriteJsonl, tmp_path: Path
+) -> None:
+    write_jsonl("test.jsonl", numbered(2))
+    (tmp_path / "quitting_rows.py").write_text(
+        "def quit_on_one(row):\n    if row['answer'] == 1:\n        raise SystemExit(3)\n    return row\n"
+    )
+    window = only_window(load_from("./test.jsonl", columns=TEXT, transform="quitting_rows:quit_on_one"))
+    assert window[0].target == "0"
+    with pytest.raises(RowError, match=r"quit_on_one raised SystemExit: 3 \(.*quitting_rows\.py:3\)"):
+        window[1]
+
+
 def stream_of(rows: list[Row], limit: int | None = None, seed: int = 0) -> Dataset:
     maker = SampleMaker({"target": "answer", "id": "key"}, ())
     stream = Stream(rows, ("key", "answer"))
