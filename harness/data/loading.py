@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -16,12 +17,14 @@ from harness.data.samples import SampleMaker
 from harness.data.synthetic import PREFIX, open_synthetic
 from harness.data.transform import load_transform
 from harness.errors import DataError, RemoteError, RowError
+from harness.spec.find import existing
 from harness.spec.schema import Data, Join
 
 if TYPE_CHECKING:
     from harness.data.hub_source import Fetched
 
 Purpose: TypeAlias = Literal["train", "validation", "test"]
+HUB_ID = re.compile(r"[\w.-]{1,96}(/[\w.-]{1,96})?", re.ASCII)
 _TRIED_ROWS = 10
 
 
@@ -101,15 +104,17 @@ def find_local(request: Request) -> Path | None:
     what is clearly a path and isn't there.
     """
     written = request.path
-    is_path = written.startswith((".", "/", "~")) or Path(written).suffix.lower() in SUFFIXES
-    path = Path(written).expanduser()
-    if written.startswith("."):
-        path = request.base / path
-    if path.exists():
+    path = existing(request.base / written if written.startswith(".") else written) if written else None
+    if path is not None:
         return path
-    if is_path or Path(written).is_absolute():
-        raise DataError(f"there is no file or folder '{path}' (data.path)")
+    looks_like_path = written.startswith(".") or Path(written).suffix.lower() in SUFFIXES
+    if looks_like_path or not HUB_ID.fullmatch(written):
+        raise DataError(f"there is no file or folder '{written}' (data.path)", _looked_in(request))
     return None
+
+
+def _looked_in(request: Request) -> str:
+    return f"Looked in {request.base.resolve()}." if request.path.startswith(".") else ""
 
 
 def _request(data: Data, base: Path, purpose: Purpose | None, offline: bool) -> Request:

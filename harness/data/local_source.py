@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 from harness.data.arrow_rows import ParquetRows, saved_rows
@@ -28,21 +29,33 @@ SUFFIXES = (*FORMATS, ".parquet")
 _AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac", ".webm", ".wma"})
 _SPLITS = frozenset({"train", "training", "validation", "valid", "val", "dev", "test", "eval", "evaluation"})
 _SHARD = r"(-\d+(-of-\d+)?)?"
+_GLANCED_AT = 10_000
 _SAVED_DATASET, _SAVED_SPLITS = "state.json", "dataset_dict.json"
 
 
 def open_local(request: Request, path: Path) -> Opened:
     """The rows of a split of a file or folder. Raises DataError saying what was looked for."""
-    if path.is_file():
-        if request.name is not None:
-            raise DataError(f"{path}: a file has no configurations, but data.name is '{request.name}'")
-        return Opened(_read([path], request))
+    try:
+        return Opened(_file_rows(path, request) if path.is_file() else _folder_rows(path, request))
+    except OSError as error:  # a folder that may not be listed, a name that the disk doesn't take
+        raise DataError(f"{path}: can't be read: {error.strerror or error}") from error
+
+
+def _file_rows(path: Path, request: Request) -> Rows:
+    if request.name is not None:
+        raise DataError(f"{path}: a file has no configurations, but data.name is '{request.name}'")
+    return _read([path], request)
+
+
+def _folder_rows(path: Path, request: Request) -> Rows:
+    if not path.is_dir():
+        raise DataError(f"{path} is neither a file nor a folder (data.path)")
     folder = _configuration(path, request)
     if (folder / _SAVED_DATASET).exists():
-        return Opened(saved_rows(folder))
+        return saved_rows(folder)
     if (folder / _SAVED_SPLITS).exists():
-        return Opened(saved_rows(_saved_split(folder, request)))
-    return Opened(_read(_files(folder, request), request))
+        return saved_rows(_saved_split(folder, request))
+    return _read(_files(folder, request), request)
 
 
 def audio_folder(metadata: Sequence[Path], what: str) -> Rows:
@@ -117,7 +130,7 @@ def _whole(folder: Path, request: Request) -> list[Path]:
 
 
 def _tables(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES)
+    return sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file())
 
 
 def _metadata(folder: Path) -> list[Path]:
@@ -146,4 +159,6 @@ def _nothing(folder: Path, request: Request) -> DataError:
 
 
 def _clips(folder: Path) -> Iterator[Path]:
-    return (file for file in folder.rglob("*") if file.suffix.lower() in _AUDIO_SUFFIXES)
+    """Audio files here or below, as far as a glance shows: the folder may be a whole disk."""
+    glance = islice(folder.rglob("*"), _GLANCED_AT)
+    return (file for file in glance if file.suffix.lower() in _AUDIO_SUFFIXES)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -212,7 +212,13 @@ def test_a_configuration_is_a_folder(load_from: LoadFrom, write_jsonl: WriteJson
         load_from("./set/en/test.jsonl", name="en", columns=columns)
 
 
-@pytest.mark.parametrize("path", ["./gone", "gone/rows.jsonl", "/gone/rows", "../gone"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("./gone", "gone/rows.jsonl", "/gone/rows", "../gone", "", "~nosuchuser/x", "a\0b", "owner/na\0me"),
+        *("\ud800", "a/b/c", "n" * 300, f"./{'n' * 300}.jsonl"),
+    ],
+)
 def test_a_path_that_is_not_there_never_asks_the_hub(load_from: LoadFrom, path: str) -> None:
     with pytest.raises(DataError, match="there is no file or folder"):
         load_from(path)
@@ -223,3 +229,35 @@ def test_an_unknown_type_of_file(load_from: LoadFrom, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"'\.xlsx' can't be read") as caught:
         load_from("./rows.xlsx")
     assert ".jsonl" in caught.value.hint
+
+
+def test_what_is_neither_a_file_nor_a_folder(load_from: LoadFrom) -> None:
+    with pytest.raises(DataError, match="/dev/null is neither a file nor a folder"):
+        load_from("/dev/null")
+
+
+def test_a_name_that_no_disk_takes(load_from: LoadFrom, tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    with pytest.raises(DataError, match="can't be read: File name too long"):
+        load_from("./set", name="n" * 300)
+    with pytest.raises(DataError, match="can't be read: File name too long"):
+        load_from("./set", splits={"test": "n" * 300})
+
+
+def test_a_disk_is_not_walked_for_a_message(
+    load_from: LoadFrom, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from harness.data import local_source
+
+    (tmp_path / "set").mkdir()
+    looked_at = []
+
+    def endless(folder: Path, pattern: str) -> Iterator[Path]:
+        for number in range(10 * local_source._GLANCED_AT):
+            looked_at.append(number)
+            yield folder / f"{number}.txt"
+
+    monkeypatch.setattr(Path, "rglob", endless)
+    with pytest.raises(DataError, match="has no split 'test'"):
+        load_from("./set")
+    assert len(looked_at) <= local_source._GLANCED_AT

@@ -182,3 +182,19 @@ def test_a_task_is_found_by_file_by_name_and_by_shipped_path(tmp_path, monkeypat
     with pytest.raises(UsageError) as caught:
         find("fleurs_ars")
     assert caught.value.hint == "Did you mean 'fleurs_asr'?"
+
+
+ODD_NAMES = ["", ".", "..", "/", "n" * 300, "a\0b", "~nosuchuser/x", "\ud800", "/dev/null"]
+
+
+@pytest.mark.parametrize("name", ODD_NAMES, ids=ascii)
+def test_no_name_of_a_task_breaks_the_search(name):
+    with pytest.raises(UsageError, match="there is no task file"):
+        find(name)
+
+
+@pytest.mark.parametrize("name", ["", "..", "n" * 300, "a\\0b", "~nosuchuser/x"])
+def test_no_name_in_extends_breaks_the_search(write, name):
+    file = write(f'extends: "{name}"\n{MINIMAL}')
+    [complaint] = complaints(file)
+    assert complaint.startswith("task.yaml:1  extends: there is no file")
