@@ -26,9 +26,12 @@ CPU_ENCODER_POSITIONS = 3000
 
 @dataclass(frozen=True)
 class Decoded:
-    """One clip's new token ids up to the end token, and whether the length limit came first."""
+    """One clip's new token ids up to the end token, and whether the length limit came first.
 
-    ids: list[int]
+    `parts` are the ids segment by segment, one part for a clip that was decoded in one go.
+    """
+
+    parts: list[list[int]]
     truncated: bool
 
 
@@ -205,14 +208,12 @@ def _parts(
 
 
 def joined(segments: Sequence[dict[str, Any]], config: Any) -> Decoded:
-    """A clip's segments as one text; truncated if the length limit ended any of them."""
+    """A clip's segments as one clip's parts; truncated if the length limit ended any of them."""
     ends = end_tokens(config)
     results = [segment["result"] for segment in segments]
     rows = [result["sequences"] if isinstance(result, dict) else result for result in results]
-    ids = [token for segment in segments for token in segment["tokens"].tolist()]
-    return Decoded(
-        [token for token in ids if token not in ends], any(not ends & set(row.tolist()[1:]) for row in rows)
-    )
+    parts = [[token for token in segment["tokens"].tolist() if token not in ends] for segment in segments]
+    return Decoded(parts, any(not ends & set(row.tolist()[1:]) for row in rows))
 
 
 @contextmanager
@@ -229,5 +230,5 @@ def _attention_kept(model: Any) -> Iterator[None]:
 def _cut(row: list[int], ends: frozenset[int]) -> Decoded:
     for place, token in enumerate(row):
         if token in ends:
-            return Decoded(row[:place], truncated=False)
-    return Decoded(row, truncated=True)
+            return Decoded([row[:place]], truncated=False)
+    return Decoded([row], truncated=True)

@@ -32,6 +32,10 @@ RESPELLED = {
 }
 
 
+# Languages that are written without spaces between words.
+UNSPACED = frozenset({"zh", "yue", "ja", "th", "lo", "my", "km", "bo"})
+
+
 def language_code(name: str) -> str | None:
     """Whisper's code for a language: "en" for en, en_us, en-US and english, "zh" for cmn_hans_cn.
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Any
 
+from harness.models.generation import Decoded
 from harness.models.languages import language_name
 from harness.types import Json, Output
 
@@ -28,15 +29,23 @@ class Reader:
         return frozenset(self.tokenizer.all_special_ids)
 
     def outputs(
-        self, rows: Sequence[Sequence[int]], truncated: Sequence[bool], extras: Sequence[Mapping[str, Json]]
+        self, clips: Sequence[Decoded], spaced: Sequence[bool], extras: Sequence[Mapping[str, Json]]
     ) -> list[Output]:
-        """One output per row of newly generated ids; surrounding spaces are stripped from the text."""
-        kept = [self.text_ids(row) for row in rows]
-        texts = self.tokenizer.batch_decode(kept, skip_special_tokens=True)
+        """One output per clip; surrounding spaces are stripped from the text.
+
+        `spaced` is whether a clip's language puts spaces between words: then its segments are kept apart.
+        """
         return [
-            Output(text.strip(), len(ids), cut, extra)
-            for text, ids, cut, extra in zip(texts, kept, truncated, extras, strict=True)
+            self._output(clip, apart, extra) for clip, apart, extra in zip(clips, spaced, extras, strict=True)
         ]
+
+    def _output(self, clip: Decoded, spaced: bool, extra: Mapping[str, Json]) -> Output:
+        parts = [ids for ids in map(self.text_ids, clip.parts) if ids]
+        count = sum(map(len, parts))
+        # Segments break between words, but a character's bytes may lie on both sides where there are none.
+        parts = parts if spaced else [[token for ids in parts for token in ids]]
+        texts = self.tokenizer.batch_decode(parts, skip_special_tokens=True)
+        return Output(reduce(_side_by_side, texts, "").strip(), count, clip.truncated, extra)
 
     def segment(self, found: Mapping[str, Any], language: str | None, *, words: bool) -> Json:
         """A segment of Whisper's long-form algorithm as JSON: start and end in seconds, text, words."""
@@ -68,3 +77,12 @@ class Reader:
             }
             for word, member in zip(words, members, strict=True)
         ]
+
+
+def _side_by_side(left: str, right: str) -> str:
+    """Two segments' texts in a row, with a space between where neither brings one.
+
+    OpenAI's checkpoints begin every word with a space; one fine-tuned on plain texts doesn't begin its first.
+    """
+    apart = not left or not right or left[-1].isspace() or right[0].isspace()
+    return left + right if apart else f"{left} {right}"

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import AdapterError, MediaError, RowError
 from harness.models import generation
 from harness.models.base import Adapter, AdapterInfo, Batch, Rendered
-from harness.models.languages import Controls, complete
+from harness.models.languages import UNSPACED, Controls, complete
 from harness.models.transcripts import Reader
 from harness.models.weights import quiet, single_thread
 from harness.spec.schema import Generate
@@ -275,7 +275,10 @@ class Whisper(Adapter):
                 extra["segments"] = [
                     self._reader.segment(segment, language, words=words) for segment in segments
                 ]
-        return self._read(decoded, extras)
+        # A translation is English. A checkpoint without a choice of language is taken to write spaces.
+        translated = control.get("task") == "translate"
+        spaced = [translated or language not in UNSPACED for language in languages]
+        return self._reader.outputs(decoded, spaced, extras)
 
     def _control(self, batch: Batch, languages: Sequence[str | None]) -> dict[str, Any]:
         """Language and task as `generate` takes them; nothing for a checkpoint without a choice."""
@@ -293,8 +296,7 @@ class Whisper(Adapter):
     def _read(
         self, decoded: Sequence[generation.Decoded], extras: Sequence[dict[str, Json]] | None = None
     ) -> list[Output]:
-        rows, truncated = [clip.ids for clip in decoded], [clip.truncated for clip in decoded]
-        return self._reader.outputs(rows, truncated, extras or [{} for _ in decoded])
+        return self._reader.outputs(decoded, [True] * len(decoded), extras or [{} for _ in decoded])
 
     @contextmanager
     def _seeded(self, batch: Batch) -> Iterator[None]:

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from harness.models import resolve
+from tests.models.clips import Clip
 
+DIGITS = {"zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"}
 FOLDER = Path(__file__).parents[2] / "tasks" / "quickstart" / "checkpoints"
 
 
@@ -61,3 +63,21 @@ def test_training_again_gives_the_same_bytes(
         torch.use_deterministic_algorithms(mode=False)
     for file in ("model.safetensors", "README.md", "tokenizer.json", "generation_config.json"):
         assert (tmp_path / "first" / file).read_bytes() == (tmp_path / "second" / file).read_bytes()
+
+
+def test_long_audio_keeps_its_words_apart(script: Any) -> None:
+    """Its transcripts begin without a space, so the window's joints have none of their own."""
+    import numpy as np
+
+    from harness.types import Sample
+
+    adapter = script.open_checkpoint(FOLDER / "spoken_digits")
+    names = tuple(DIGITS)
+    short = script.clips(script.CONDITIONS["known voices"], "test", 16)
+    waves = [clip.inputs["audio"].load(16_000) for clip in short]
+    for start in range(0, 16, 4):
+        wave = np.concatenate(waves[start : start + 4])
+        long = Sample("long", {"audio": Clip(wave)}, "", "long", {})
+        [output] = adapter.predict(adapter.encode([long]))
+        glued = [word for word in output.output.split() if word not in DIGITS and word.startswith(names)]
+        assert glued == []
