@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from harness.errors import Fault, SpecError
 
 KeyPath: TypeAlias = tuple[str | int, ...]
+DEEPEST = 50
+TOO_DEEP = "is nested too deep"
+NOT_PLAIN = (
+    "should be made of plain mappings, lists and values: YAML's tags (!!omap, !!pairs, !!set) can't be used"
+)
 
 
 @dataclass(frozen=True)
@@ -85,7 +91,9 @@ def read(file: Path) -> Document:
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise SpecError([Fault(file, line, "", f"not valid YAML: {error.problem}")]) from error
-    except (YAMLError, UnicodeDecodeError) as error:
+    except RecursionError as error:
+        raise SpecError([Fault(file, 1, "", TOO_DEEP)]) from error
+    except (YAMLError, ValueError) as error:  # ValueError: bytes that are no text, or `!!int x`
         raise SpecError([Fault(file, 1, "", f"not valid YAML: {error}")]) from error
     except OSError as error:
         raise SpecError([Fault(file, 0, "", f"can't be read: {error.strerror}")]) from error
@@ -96,8 +104,21 @@ def read(file: Path) -> Document:
     return document
 
 
+def is_plain(node: Any) -> bool:
+    """Whether YAML gave a mapping, list or value, rather than !!omap, !!pairs, !!set or a tag of its own."""
+    from ruamel.yaml.comments import CommentedMap
+
+    if isinstance(node, dict):
+        return type(node) in (dict, CommentedMap) and not str(getattr(node, "tag", "")).startswith("!")
+    return node is None or isinstance(node, bool | int | float | str | date | list)
+
+
 def _plain(node: Any, path: KeyPath, file: Path, origins: dict[KeyPath, Origin]) -> Any:
-    """Plain copies of ruamel's annotated values; scalars lose their YAML styles."""
+    """Plain copies of ruamel's annotated values; scalars lose their YAML styles. Raises SpecError."""
+    if len(path) > DEEPEST:
+        raise SpecError([Fault(file, origins[path].line, str(path[0]), TOO_DEEP)])
+    if not is_plain(node):
+        raise SpecError([Fault(file, origins[path].line, str(path[0]) if path else "", NOT_PLAIN)])
     if isinstance(node, Mapping):
         plain = {}
         for key, value in node.items():
@@ -118,9 +139,9 @@ def _plain(node: Any, path: KeyPath, file: Path, origins: dict[KeyPath, Origin])
 
 def _line(node: Any, key: Any, fallback: int) -> int:
     """Line of a mapping's key or a list's item; values merged by `<<` carry the line of their mapping."""
-    lines: Any = node.lc
     try:
+        lines: Any = node.lc
         position = lines.item(key) if isinstance(node, list) else lines.key(key)
-    except (KeyError, TypeError):
+    except (AttributeError, KeyError, TypeError):
         return fallback
     return int(position[0]) + 1

@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.errors import Fault, SpecError, UsageError
 from harness.registry import near
-from harness.spec.document import Document, KeyPath, Origin, read
+from harness.spec.document import DEEPEST, NOT_PLAIN, Document, KeyPath, Origin, is_plain, read
 from harness.spec.find import extended_file
 from harness.spec.schema import Task
 
@@ -63,9 +63,18 @@ def parse_setting(text: str) -> tuple[str, Any]:
     from ruamel.yaml.error import YAMLError
 
     try:
-        return key.strip(), YAML(typ="safe", pure=True).load(value)
-    except YAMLError as error:
+        loaded = YAML(typ="safe", pure=True).load(value)
+    except (YAMLError, ValueError, RecursionError) as error:
         raise UsageError(f"--set {text}: the value is not valid YAML") from error
+    if not _all_plain(loaded):
+        raise UsageError(f"--set {text}: the value {NOT_PLAIN}")
+    return key.strip(), loaded
+
+
+def _all_plain(value: Any, depth: int = 0) -> bool:
+    inner = [*value.keys(), *value.values()] if isinstance(value, dict) else value
+    parts = inner if isinstance(inner, list) else []
+    return depth <= DEEPEST and is_plain(value) and all(_all_plain(part, depth + 1) for part in parts)
 
 
 def cells(document: Document) -> Iterator[tuple[dict[str, Any], Document]]:

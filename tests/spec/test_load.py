@@ -198,3 +198,26 @@ def test_no_name_in_extends_breaks_the_search(write, name):
     file = write(f'extends: "{name}"\n{MINIMAL}')
     [complaint] = complaints(file)
     assert complaint.startswith("task.yaml:1  extends: there is no file")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["params: !!omap [a: 1]", "params: !!pairs [a: 1]", "params: !!set {a}", "params: !own {a: 1}",
+     "params: {a: !!pairs [b: 1]}", "params: {a: !!binary aGk=}",
+     "params: " + "[" * 2000 + "]" * 2000, "params: " + "{a: " * 60 + "1" + "}" * 60],
+    ids=lambda text: text[:25],
+)  # fmt: skip
+def test_yaml_beyond_plain_values_is_a_fault(write, text):
+    [complaint] = complaints(write(f"{MINIMAL}{text}\n"))
+    assert "nested too deep" in complaint or "plain mappings" in complaint
+
+
+def test_an_ordered_map_for_a_file_is_a_fault(write):
+    [complaint] = complaints(write("!!omap\n- name: mine\n"))
+    assert "plain mappings" in complaint
+
+
+@pytest.mark.parametrize("value", ["!!omap [a: 1]", "!!pairs [a: 1]", "!!set {a}", "[" * 2000, "!!int x"])
+def test_set_takes_plain_values(value):
+    with pytest.raises(UsageError, match="--set beams="):
+        parse_setting(f"beams={value}")
