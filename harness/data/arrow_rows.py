@@ -46,7 +46,9 @@ class ParquetRows(Rows):
     def __init__(
         self, files: Sequence[Path], media_root: Path | None = None, only: Collection[str] | None = None
     ) -> None:
-        self._files = tuple(files)
+        self._files = tuple(file for file in files if _has_rows(file))  # the library fails on an empty one
+        if not self._files:
+            raise DataError(f"{files[0]}: the file holds no rows")
         schema = _schema(self._files[0])
         self.columns = tuple(name for name in schema if only is None or name in only)
         self.media_root = media_root
@@ -117,8 +119,9 @@ def saved_rows(folder: Path) -> ArrowRows:
 
 
 def _load(module: str, files: Sequence[str | Path], settings: Mapping[str, Any], *, streaming: bool) -> Any:
-    from datasets import load_dataset
+    from datasets import disable_progress_bars, load_dataset
 
+    disable_progress_bars()  # of preparing files that are here already; downloads have their own
     with _unreadable(files), remote_errors(str(files[0])):
         return load_dataset(
             module,
@@ -139,6 +142,13 @@ def _unreadable(files: Sequence[str | Path]) -> Iterator[None]:
     except (DatasetsError, ArrowException, ValueError) as error:
         cause = error.__cause__ or error
         raise DataError(f"{files[0]}: can't be read: {type(cause).__name__}: {cause}") from error
+
+
+def _has_rows(file: Path) -> bool:
+    from pyarrow import parquet
+
+    with _unreadable([file]):
+        return bool(parquet.read_metadata(file).num_rows)
 
 
 def _schema(file: Path) -> list[str]:

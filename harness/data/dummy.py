@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar, TypeAlias
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, FiniteFloat, field_validator
 
 from harness.data.audio import encode_wav
 from harness.data.rows import Row, Rows
 from harness.data.synthetic import Builder, Options
 
 RATE_HZ = 16_000
+Seconds: TypeAlias = Annotated[FiniteFloat, Field(gt=0)]
 _WORDS = ("alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel")
 
 
@@ -20,12 +21,19 @@ class DummyOptions(Options):
 
     n: int = Field(default=100, ge=1)
     """Clips per split."""
-    seconds: tuple[float, float] = (0.05, 0.5)
+    seconds: tuple[Seconds, Seconds] = (0.05, 0.5)
     """Shortest and longest clip in seconds."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     """Changes lengths, tones and targets."""
     unreadable: tuple[int, ...] = ()
     """Positions whose clip is not an audio file."""
+
+    @field_validator("seconds")
+    @classmethod
+    def _in_order(cls, bounds: tuple[float, float]) -> tuple[float, float]:
+        if bounds[0] > bounds[1]:
+            raise ValueError(f"{list(bounds)} is not a range: the smaller number comes first")
+        return bounds
 
 
 class DummyClips(Builder[DummyOptions]):

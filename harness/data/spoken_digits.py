@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 import soxr
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, FiniteFloat, field_validator, model_validator
 
 from harness.data.audio import encode_wav
 from harness.data.espeak import Utterance, speak
@@ -44,13 +44,13 @@ class SpokenDigitsOptions(Options):
     """Utterances per split, or a number for each split's name."""
     digits: tuple[int, int] = (2, 5)
     """Fewest and most digits of an utterance."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     """Changes the strings, the jitter and the noise."""
     words_per_minute: tuple[int, int] = (150, 200)
     """Slowest and fastest speech."""
     pitch: tuple[int, int] = (35, 65)
     """Lowest and highest pitch, 0 to 99."""
-    snr_db: float | None = None
+    snr_db: FiniteFloat | None = None
     """Speech over noise in dB, over the whole utterance; no noise when not given."""
     noise: Literal["white", "babble"] = "white"
     """White noise, or six other utterances of the split at once."""

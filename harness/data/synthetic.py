@@ -38,6 +38,8 @@ class Builder(ABC, Generic[O_contra]):
 
 def open_synthetic(request: Request) -> Opened:
     """The rows of a builder. Raises UsageError for an unknown name, DataError for wrong options."""
+    if request.name is not None:  # of a join: the schema refuses the task's own
+        raise DataError(f"{request.path} has no configurations, but '{request.name}' is asked for")
     builder = BUILDERS.get(request.path.removeprefix(PREFIX))
     return Opened(builder.rows(_options(builder, request), request.split))
 

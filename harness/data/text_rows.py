@@ -149,9 +149,13 @@ class TextRows(Rows):
         self._starts, self._ends, self._lines = array("q"), array("q"), array("l")
         self.media_root = file.parent
         self._index()
+        if not len(self):
+            raise DataError(f"{file}: the file holds no rows")
         self._aliases: dict[str, str] = {}
         tried = self._rows(min(len(self), TRIED_ROWS))
         found = self._format.columns(row for row in tried if row is not None)
+        if not found:
+            self._refuse()
         self._aliases = {
             new: old for new, old in (aliases or {}).items() if old in found and new not in found
         }
@@ -167,6 +171,18 @@ class TextRows(Rows):
     def column(self, name: str) -> list[Any]:
         name = self._aliases.get(name, name)
         return [None if row is None else row.get(name) for row in self._rows(len(self))]
+
+    def _refuse(self) -> None:
+        """Raises DataError: none of the first rows has a column."""
+        reason = f"{self._file}:{self._lines[0]} is an empty object"
+        try:
+            self[0]
+        except RowError as error:
+            reason = str(error)
+        raise DataError(
+            f"none of the first rows can be read: {reason}",
+            "A .jsonl file holds one JSON object per line, and lines end in \\n.",
+        )
 
     def _row(self, file: BinaryIO, position: int) -> dict[str, Any]:
         file.seek(self._starts[position])

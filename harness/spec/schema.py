@@ -6,15 +6,16 @@ Fields marked with `UNSCORED` don't change the score, so they are left out of th
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
 
 from harness.registry import near
 from harness.spec.kinds import KINDS
 
 UNSCORED: dict[str, Any] = {"scored": False}
 SPECIAL_COLUMNS = ("id", "target", "group")
+Temperature: TypeAlias = Annotated[FiniteFloat, Field(ge=0)]
 
 
 class Section(BaseModel):
@@ -89,6 +90,13 @@ class Data(Section):
             raise ValueError(f"'{transform}' is not of the form package.module:function")
         return transform
 
+    @model_validator(mode="after")
+    def _synthetic_is_one(self) -> Data:
+        for key in ("name", "revision"):
+            if self.path.startswith("synthetic:") and getattr(self, key) is not None:
+                raise ValueError(f"{key}: a synthetic dataset has no configurations and no revisions")
+        return self
+
 
 class Model(Section):
     """Which checkpoint runs, and how it is loaded."""
@@ -114,9 +122,9 @@ class Generate(Section):
     """Transcribe in the spoken language, or translate into English."""
     num_beams: int = Field(default=1, ge=1)
     """Beams of the search; 1 is greedy."""
-    length_penalty: float = 1.0
+    length_penalty: FiniteFloat = 1.0
     """Exponent of the length in the beam's score."""
-    temperature: float | tuple[float, ...] = 0.0
+    temperature: Temperature | Annotated[tuple[Temperature, ...], Field(min_length=1)] = 0.0
     """Sampling temperature; 0 is greedy; a list is the fallback schedule of Whisper's long-form algorithm."""
     max_new_tokens: int | None = Field(default=None, ge=1)
     """Limit in tokens; the checkpoint's own when not given."""
@@ -124,7 +132,7 @@ class Generate(Section):
     """Timestamps to predict; audio longer than the model's window always uses segments."""
     suppress_tokens: Literal["checkpoint", "none"] = "checkpoint"
     """Keep or clear the checkpoint's lists of suppressed tokens (the Open ASR leaderboard clears them)."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     """Seed of sampling."""
 
     @model_validator(mode="after")
@@ -160,9 +168,9 @@ class MetricSpec(Section):
 class Statistics(Section):
     """How intervals are made: the clustered percentile bootstrap."""
 
-    draws: int = Field(default=1000, ge=100)
+    draws: int = Field(default=1000, ge=100, le=1_000_000)
     """Bootstrap draws."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     """Seed of the draws."""
 
 

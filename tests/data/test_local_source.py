@@ -261,3 +261,50 @@ def test_a_disk_is_not_walked_for_a_message(
     with pytest.raises(DataError, match="has no split 'test'"):
         load_from("./set")
     assert len(looked_at) <= local_source._GLANCED_AT
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "rows.jsonl: the file holds no rows"),
+        ("\n\n", "rows.jsonl: the file holds no rows"),
+        ("no json\nneither\n", "rows.jsonl:1 Expecting value"),
+        ('[{"q": "a", "text": "one"}]', "rows.jsonl:1 holds list, not an object"),
+        ('{"q": "a"}\r{"q": "b"}\r', "rows.jsonl:1 Extra data"),
+        ("{}\n", "rows.jsonl:1 is an empty object"),
+    ],
+    ids=["empty", "blank lines", "malformed", "a JSON array", "CR only", "an empty object"],
+)
+def test_a_file_without_a_readable_row_says_why(
+    load_from: LoadFrom, tmp_path: Path, content: str, message: str
+) -> None:
+    (tmp_path / "rows.jsonl").write_text(content, newline="")
+    with pytest.raises(DataError, match=message) as caught:
+        load_from("./rows.jsonl", columns={"question": "q", "target": "text"})
+    assert "has no column" not in caught.value.message
+
+
+@pytest.mark.usefixtures("arrow_cache")
+def test_a_parquet_file_of_no_rows(load_from: LoadFrom, tmp_path: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    table = pa.table({"q": pa.array([], pa.string()), "text": pa.array([], pa.string())})
+    columns = {"question": "q", "target": "text"}
+    (tmp_path / "set").mkdir()
+    parquet.write_table(table, tmp_path / "set/test-0.parquet")
+    with pytest.raises(DataError, match="holds no rows"):
+        load_from("./set", columns=columns)
+    write_parquet(tmp_path / "set/test-1.parquet", [{"q": "a", "text": "one"}])
+    assert only_window(load_from("./set", columns=columns))[0].target == "one"
+
+
+@pytest.mark.usefixtures("arrow_cache")
+def test_reading_parquet_says_nothing(
+    load_from: LoadFrom, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write_parquet(
+        tmp_path / "rows.parquet", [{"audio": {"bytes": tone(0, 0.1), "path": None}, "text": "one"}]
+    )
+    assert load_from("./rows.parquet").size == 1
+    assert capfd.readouterr().err == ""

@@ -221,3 +221,25 @@ def test_an_ordered_map_for_a_file_is_a_fault(write):
 def test_set_takes_plain_values(value):
     with pytest.raises(UsageError, match="--set beams="):
         parse_setting(f"beams={value}")
+
+
+@pytest.mark.parametrize(
+    ("setting", "key"),
+    [
+        *(("statistics.seed=-1", "statistics.seed"), ("statistics.draws=1000001", "statistics.draws")),
+        *(("generate.seed=-1", "generate.seed"), ("generate.length_penalty=.inf", "generate.length_penalty")),
+        *(
+            (f"generate.temperature={value}", "generate.temperature")
+            for value in ("-1", ".nan", ".inf", "[]")
+        ),
+        ("generate.temperature=[0, -1]", "generate.temperature"),
+        *(("data.name=en", "data"), ("data.revision=main", "data")),
+        *((f"data.options.seconds={value}", "data.options.seconds") for value in ("[2, 1]", "[0, .inf]")),
+        ("data.options.seed=-1", "data.options.seed"),
+    ],
+)
+def test_numbers_that_mean_nothing_are_faults(write, setting, key):
+    file = write(MINIMAL.replace("owner/name", "synthetic:dummy"))
+    with pytest.raises(SpecError) as caught:
+        only(file, setting)
+    assert any(fault.key.startswith(key) for fault in caught.value.faults), str(caught.value)
