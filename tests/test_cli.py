@@ -324,3 +324,18 @@ def test_list_names_its_choices(harness):
     done = harness("list", "foo")
     assert done.code == 2
     assert "'runs'" in done.err
+
+
+def test_targets_that_are_not_text_are_named_by_their_line(harness, dummy_task, tmp_path):
+    dummy_task(n=1)
+    rows = [
+        {"id": f"r{at}", "prediction": "x", "target": value} for at, value in enumerate([5, None, {"a": 1}])
+    ]
+    (tmp_path / "stored.jsonl").write_text("\ufeff" + "\n".join(map(json.dumps, [*rows, {"error": "lost"}])))
+    done = harness("score", "task.yaml", "--predictions", "stored.jsonl")
+    assert done.code == 2
+    assert [line.split("  ")[0] for line in done.err.splitlines()[:3]] == [
+        "error: stored.jsonl:2",
+        "stored.jsonl:3",
+        "stored.jsonl:4",
+    ]

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.data import Dataset
-from harness.errors import SampleError, UsageError
+from harness.data.samples import target_of
+from harness.errors import RowError, SampleError, UsageError
 from harness.evaluation.plan import content_digest, extended
 from harness.types import Failure, Prediction, Sample
 
@@ -106,5 +107,9 @@ def _add(rows: dict[str, dict[str, Any]], line: str) -> str | None:
         return "prediction should be text (or null for a failure)"
     if (id_ := str(row["id"])) in rows:
         return f"id '{id_}' occurs twice"
-    rows[id_] = {"prediction": None, **row}
+    try:
+        target = {"target": target_of(row["target"], "target")} if "target" in row else {}
+    except RowError as error:
+        return str(error)
+    rows[id_] = {"prediction": None, **row, **target}
     return None
