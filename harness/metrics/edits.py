@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic.dataclasses import dataclass
 from rapidfuzz.distance import Levenshtein
 
+from harness.errors import DataError
 from harness.metrics import normalizers
 from harness.metrics.base import OPTIONS, Metric
 
@@ -56,8 +57,14 @@ class ErrorRate(Metric):
         skipped = [f"skip:{'/'.join(map(repr, self.skip_references))}"] if self.skip_references else []
         return "|".join([f"normalizer:{normalizers.signature(self.normalizer)}", *skipped])
 
-    def stats(self, prediction: str, target: str) -> tuple[float, ...] | None:
-        """Substitutions, deletions, insertions, reference units; None for a skipped reference."""
+    def stats(self, prediction: str, target: str | list[str]) -> tuple[float, ...] | None:
+        """Substitutions, deletions, insertions, reference units; None for a skipped reference.
+
+        Raises DataError for a list of references: an error rate has one.
+        """
+        if not isinstance(target, str):
+            message = f"metric '{self.name}' takes one reference a sample, not a list of {len(target)}"
+            raise DataError(message, "Map `target` to a column of text, or score with bleu or chrf.")
         if self.skip_references and target.strip() in self.skip_references:
             return None
         reference = self.units(target)

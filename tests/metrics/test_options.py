@@ -67,3 +67,10 @@ def test_nothing_to_sum_is_no_crash(name):
     metric = build(name)
     assert isinstance(metric, Metric)
     assert metric.reduce(np.empty((0, len(metric.columns)))).shape == (0,)
+
+
+def test_an_error_rate_refuses_several_references():
+    wer = build("wer")
+    assert isinstance(wer, WordErrorRate)
+    with pytest.raises(DataError, match="one reference a sample"):
+        wer.stats("a", ["a", "b"])
