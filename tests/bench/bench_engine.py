@@ -39,15 +39,20 @@ def bench(adapter: Any, files: list[Path], folder: Path) -> None:
         "pipeline": lambda: by_pipeline(adapter, files),
     }
     seconds: dict[str, list[float]] = {way: [] for way in ways}
+    encoder: dict[str, float] = {}
     outputs = {way: run() for way, run in ways.items()}  # warm up
     assert outputs["engine"] == outputs["hand-written loop"] == outputs["pipeline"], "outputs differ"
     for _ in range(REPEATS):  # in turn, so that a busy moment of the machine hits all of them
         for way, run in ways.items():
-            hooks.encoder_calls = 0
+            hooks.encoder_calls, hooks.encoder_seconds = 0, 0.0
             began = time.perf_counter()
             assert run() == outputs[way]
             seconds[way].append(time.perf_counter() - began)
             assert hooks.encoder_calls == len(files), f"{way} encoded {hooks.encoder_calls} clips"
+            encoder[way] = hooks.encoder_seconds
+    for way, spent in encoder.items():
+        rest = seconds[way][-1] - spent
+        print(f"{way:18} of the last run: encoder {spent:.2f} s, decoder and everything else {rest:.2f} s")
     report(seconds, sum(soundfile.info(file).duration for file in files), hooks)
 
 

@@ -6,6 +6,7 @@ with the clip's length. Every way of running it therefore generates the same tex
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -133,12 +134,15 @@ class ForcedEnds:
     rows: int = 0
     needed: int = 0
     encoder_calls: int = 0
+    encoder_seconds: float = 0.0
+    _began: float = 0.0
     _handles: list[Any] = field(default_factory=list)
 
     def attach(self, model: Any) -> ForcedEnds:
         """Put the hooks on a Whisper network."""
         encoder = model.get_encoder()
         self._handles = [
+            encoder.register_forward_pre_hook(self._start),
             encoder.register_forward_hook(self._mark, with_kwargs=True),
             model.register_forward_hook(self._force, with_kwargs=True),
         ]
@@ -149,10 +153,14 @@ class ForcedEnds:
         for handle in self._handles:
             handle.remove()
 
+    def _start(self, module: Any, arguments: Any) -> None:
+        self._began = time.perf_counter()
+
     def _mark(self, module: Any, arguments: Any, named: Any, output: Any) -> None:
         """Write the number of tokens wanted into the encoder's states, where the decoder finds it."""
         import torch
 
+        self.encoder_seconds += time.perf_counter() - self._began
         features = named["input_features"] if "input_features" in named else arguments[0]
         floor = features.amin(dim=(1, 2), keepdim=True)
         frames = (features > floor + 1e-3).any(dim=1).sum(dim=-1)
