@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 from traceback import extract_tb
@@ -12,6 +10,7 @@ from typing import Any
 
 from harness.data.rows import Row, Step
 from harness.errors import DataError, RowError, SampleError
+from harness.spec.digest import importable
 
 
 def load_transform(reference: str, base: Path) -> Step:
@@ -39,7 +38,7 @@ def load_transform(reference: str, base: Path) -> Step:
 def _function(reference: str, base: Path) -> Callable[[dict[str, Any]], Any]:
     module_name, _, function_name = reference.partition(":")
     try:
-        with _importable(base):
+        with importable(base):
             module = import_module(module_name)
     except ModuleNotFoundError as error:
         raise DataError(
@@ -66,13 +65,3 @@ def _described(error: BaseException) -> str:
         return f"SyntaxError: {error.msg} ({error.filename}:{error.lineno})"
     place = extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__}: {error} ({place.filename}:{place.lineno})"
-
-
-@contextmanager
-def _importable(folder: Path) -> Iterator[None]:
-    entry = str(folder.resolve())
-    sys.path.append(entry)
-    try:
-        yield
-    finally:
-        sys.path.remove(entry)

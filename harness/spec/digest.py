@@ -54,16 +54,16 @@ def hook_source(reference: str, base: Path) -> str:
             found = import_module(module)
             getattr(found, function)
             return Path(inspect.getfile(found)).read_text(encoding="utf-8")
-        except (ImportError, AttributeError, OSError, TypeError) as error:
+        except (Exception, SystemExit) as error:  # a user's module: whatever its import raises is a fault
             message = f"'{reference}' can't be imported: {error}"
             raise SpecError([Fault(base, 0, "data.transform", message)]) from error
 
 
 @contextmanager
 def importable(folder: Path) -> Iterator[None]:
-    """Let modules beside the task file be imported."""
+    """Let modules beside the task file be imported; the usual places are searched first."""
     entry = str(folder.resolve())
-    sys.path.insert(0, entry)
+    sys.path.append(entry)
     try:
         yield
     finally:

@@ -48,7 +48,8 @@ def encoded(wave: NDArray[Any], rate_hz: int, file_format: str = "WAV", subtype:
 
 
 def encoded_by_pyav(wave: NDArray[np.float32], rate_hz: int, container: str, codec: str) -> bytes:
-    av = pytest.importorskip("av")
+    import av
+
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=container) as file:
         stream = file.add_stream(codec, rate=rate_hz, layout="mono")

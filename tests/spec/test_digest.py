@@ -101,3 +101,12 @@ def test_a_metric_script_counts_by_what_it_says_and_not_by_where_it_lies(tmp_pat
         (folder / "mine.py").write_text(f"# {script}")
         ids.append(spec_id(folder, text))
     assert ids[0] == ids[1] != ids[2]
+
+
+@pytest.mark.parametrize("source", ["def clean(:\n", "raise SystemExit(0)\n", "1 / 0\n"])
+def test_a_hook_that_can_not_be_imported_is_a_fault_and_never_a_silent_exit(tmp_path, source):
+    name = f"hook_{len(source)}"
+    (tmp_path / f"{name}.py").write_text(source)
+    text = TASK.replace("  path: owner/name", f"  path: owner/name\n  transform: {name}:clean")
+    with pytest.raises(SpecError, match=r"data\.transform: .* can't be imported"):
+        spec_id(tmp_path, text)
