@@ -127,7 +127,7 @@ def _task(what: str, settings: Sequence[str]) -> Details:
 
     cells = load(find(what), [parse_setting(text) for text in settings])
     rows = [row for cell in cells[:1] for row in values(cell)]
-    rows.append(("spec_id", cells[0].spec_id, "digest of what changes the score"))
+    rows.append(("spec_id", cells[0].spec_id, "what is scored, hashed"))
     title = f"Task {cells[0].task.name}" + (f", the first of {len(cells)} cells" if len(cells) > 1 else "")
     payload = [
         {"spec_id": cell.spec_id, "cell": dict(cell.cell), **cell.task.model_dump(mode="json")}

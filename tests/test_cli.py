@@ -116,7 +116,7 @@ def test_show_tells_where_each_value_comes_from(harness):
     assert done.code == 0, done.err
     flat = " ".join(done.out.split())
     assert "--set lang=fr_fr" in flat
-    assert "kinds/asr.yaml" in flat
+    assert "tasks/kinds/asr.yaml:3" in flat
     assert "spec_id" in flat
     payload = harness("show", "fleurs_asr", "--json").json()
     assert payload["cells"][0]["data"]["path"] == "google/fleurs"

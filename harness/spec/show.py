@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from pydantic.fields import FieldInfo
 
+from harness.shipped import shipped
 from harness.spec.load import ResolvedTask, flat
 from harness.spec.resolve import dotted
 from harness.spec.schema import Section, Task
@@ -77,8 +78,8 @@ def _at(resolved: ResolvedTask, path: tuple[str | int, ...]) -> Any:
 
 
 def _short(file: Path) -> str:
-    """The file relative to where the user stands, when that is shorter."""
-    try:
-        return str(file.resolve().relative_to(Path.cwd()))
-    except ValueError:
-        return str(file)
+    """The file relative to where the user stands, or for a shipped one to where the tasks are."""
+    for folder in (Path.cwd(), shipped("tasks").parent.resolve()):
+        if file.resolve().is_relative_to(folder):
+            return str(file.resolve().relative_to(folder))
+    return str(file)
