@@ -188,7 +188,7 @@ def rendered_report(sample: Sample, rendered: Rendered, cell: str = "") -> Rende
 
 
 def rows_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """A plain table of text; the first column, which names things, and places (file:line) are never broken."""
+    """A plain table of text; the first column, which names things, and file:line are never broken."""
     table = Table(title=escape(title), title_justify="left", title_style="bold")
     for place, heading in enumerate(headings):
         table.add_column(heading, overflow="fold", no_wrap=place == 0 or heading == "from")
