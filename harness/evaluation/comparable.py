@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, get_args
 from harness.errors import ResultError
 from harness.results.record import Record
 from harness.spec.resolve import dotted
-from harness.spec.schema import UNSCORED, Section, Task
+from harness.spec.schema import Task
+from harness.spec.section import UNSCORED, Section
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -7,10 +7,17 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from harness.errors import AdapterError
 from harness.types import Json, Output, Sample
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from harness.models.weights import Weights
+    from harness.spec.training import SpecAugment
+
+IGNORED_LABEL = -100
+"""Label of a position that isn't learned."""
 
 
 @dataclass(frozen=True)
@@ -18,8 +25,9 @@ class AdapterInfo:
     """What a family can do.
 
     `modes`: how it answers (generate, embed, choose, classify). `modalities`: the inputs it takes
-    ("audio", "text"). `lora_targets`: module names that take LoRA. `parts`: part name to module
-    prefix, for freezing. `version` changes whenever the family's outputs would: it is in the cache key.
+    ("audio", "text"). `lora_targets`: names of modules that take LoRA. `parts`: part name to the prefix of
+    its modules in the transformers model ("model.encoder"), for freezing. `version` changes whenever the
+    family's outputs would: it is in the cache key.
     """
 
     family: str
@@ -100,3 +108,35 @@ class Adapter(ABC):
     @abstractmethod
     def render(self, sample: Sample) -> Rendered:
         """The sample as the model would see it in training: prompt, target and label mask."""
+
+    @property
+    def model(self) -> Any:
+        """The network (a transformers model on the device); loaded when first asked for.
+
+        Raises AdapterError for a family that has none.
+        """
+        raise AdapterError(f"family '{self.info.family}' has no network that could be trained")
+
+    def items(self, batch: Batch) -> int:
+        """How many units (tokens, pairs) of a batch encoded with targets the loss is a sum over."""
+        return int((batch.tensors["labels"] != IGNORED_LABEL).sum())
+
+    def loss(self, network: Any, batch: Batch) -> Any:
+        """Sum of the losses over the batch's items, a float32 scalar to call backward on.
+
+        `network` is `self.model`, or that wrapped for training (PEFT, data parallel): the forward pass must
+        go through it. `batch` was encoded with targets and its tensors are on the device. Never a mean: the
+        trainer divides by the items of the whole step, over all micro-batches and processes.
+        """
+        raise AdapterError(f"family '{self.info.family}' can't be fine-tuned")
+
+    def spec_augment(
+        self, batch: Batch, settings: SpecAugment, random: Sequence[np.random.Generator]
+    ) -> None:
+        """Mask the features of a batch in place; `random` has one generator for each sample.
+
+        Raises AdapterError for a family without a spectrogram.
+        """
+        raise AdapterError(
+            f"family '{self.info.family}' has no spectrogram to mask", "Leave out train.augment.spec_augment."
+        )

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import AdapterError, MediaError, RowError
 from harness.models import generation
-from harness.models.base import Adapter, AdapterInfo, Batch, Rendered
+from harness.models.base import IGNORED_LABEL, Adapter, AdapterInfo, Batch, Rendered
 from harness.models.languages import UNSPACED, Controls, complete
 from harness.models.transcripts import Reader
 from harness.models.weights import quiet, single_thread
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from harness.models.weights import Weights
-
-IGNORED_LABEL = -100
 
 
 class Whisper(Adapter):

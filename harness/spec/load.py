@@ -17,7 +17,8 @@ from harness.spec import options
 from harness.spec.digest import spec_id
 from harness.spec.document import Document, KeyPath, Origin
 from harness.spec.resolve import apply_settings, cells, compose, dotted
-from harness.spec.schema import Section, Task
+from harness.spec.schema import Task
+from harness.spec.section import Section
 
 
 @dataclass(frozen=True)

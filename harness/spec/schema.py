@@ -8,22 +8,15 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
+from pydantic import Field, FiniteFloat, field_validator, model_validator
 
 from harness.registry import near
 from harness.spec.kinds import KINDS
+from harness.spec.section import UNSCORED, Section
+from harness.spec.training import Train
 
-UNSCORED: dict[str, Any] = {"scored": False}
 SPECIAL_COLUMNS = ("id", "target", "group")
 Temperature: TypeAlias = Annotated[FiniteFloat, Field(ge=0)]
-
-
-class Section(BaseModel):
-    """A mapping of the task file."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True
-    )
 
 
 class Splits(Section):
@@ -69,7 +62,7 @@ class Data(Section):
     """What the task calls a column (audio, target, id, group, language) to what the dataset calls it."""
     join: Join | None = None
     """Columns from another configuration, for targets in another language."""
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default={})
     """Settings of a synthetic builder."""
     transform: str | None = None
     """Python hook package.module:function, row to row; its source is part of the spec's digest."""
@@ -149,7 +142,7 @@ class MetricSpec(Section):
 
     name: str
     """Name of the metric."""
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default={})
     """Its settings."""
 
     @model_validator(mode="before")
@@ -210,6 +203,8 @@ class Task(Section):
     """Intervals."""
     run: Run = Field(default=Run(), json_schema_extra=UNSCORED)
     """Batches, workers, tolerance of failures."""
+    train: Train | None = Field(default=None, json_schema_extra=UNSCORED)
+    """Fine-tuning; without it the checkpoint is only scored."""
     leaderboard: str | None = Field(default=None, json_schema_extra=UNSCORED)
     """Board that the task's records appear on."""
 

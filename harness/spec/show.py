@@ -12,7 +12,8 @@ from pydantic.fields import FieldInfo
 from harness.shipped import shipped
 from harness.spec.load import ResolvedTask, flat
 from harness.spec.resolve import dotted
-from harness.spec.schema import Section, Task
+from harness.spec.schema import Task
+from harness.spec.section import Section
 
 
 def values(resolved: ResolvedTask) -> Iterator[tuple[str, str, str]]:

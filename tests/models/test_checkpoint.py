@@ -180,4 +180,4 @@ def test_weights_are_shared_between_cells(checkpoints: dict[str, Path]) -> None:
     model = Model(checkpoint=str(checkpoints["bytes"]))
     first = load(model, Generate(language="en"), "asr", base=Path(), device="cpu")
     second = load(model, Generate(language="fr"), "asr", base=Path(), weights=first.weights)
-    assert second.model is first.model  # type: ignore[attr-defined]
+    assert second.model is first.model
