@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from harness.models.weights import Weights
 
+TARGETS = ("labels", "decoder_input_ids")
+
 
 class Whisper(Adapter):
     """A speech recogniser, ready for one task.
@@ -95,9 +97,12 @@ class Whisper(Adapter):
 
         Whisper: `input_features` (clips, mel bins, frames), frames of the window or of the longest clip
         if it is longer. Others: what their extractor calls its input, and `attention_mask`. Raises
-        MediaError when a clip's features are NaN or infinite.
+        MediaError when a clip's features are NaN or infinite, RowError for a clip to learn from that is
+        longer than the window: nobody knows where in its text the window ends.
         """
         waveforms = [_audio(sample).load(self._rate_hz) for sample in samples]
+        if with_targets:
+            self._check_window(samples, waveforms)
         long = self._window is not None and max(map(len, waveforms)) > self._window
         started = time.perf_counter()
         with single_thread():
@@ -125,6 +130,16 @@ class Whisper(Adapter):
             if self._window is None:
                 return self._by_prompt(batch, inputs)
             return self._by_window(batch, inputs)
+
+    def loss(self, network: Any, batch: Batch) -> Any:
+        """Cross entropy summed over the labels, a float32 scalar.
+
+        Clips of a cousin without a window go through the network with those of their own length only, as
+        in prediction: it would be normalised over their padding.
+        """
+        import torch
+
+        return torch.stack([self._loss(network, part) for part in self._parts(batch)]).sum()
 
     def render(self, sample: Sample) -> Rendered:
         """The decoder's tokens with the label mask, the encoder's shapes, the language and the task."""
@@ -160,6 +175,15 @@ class Whisper(Adapter):
             return self._controls.language(None if language is None else str(language)), str(task)
         except AdapterError as error:
             raise RowError(f"sample '{sample.id}': {error.message}. {error.hint}") from error
+
+    def _check_window(self, samples: Sequence[Sample], waveforms: Sequence[NDArray[np.float32]]) -> None:
+        for sample, waveform in zip(samples, waveforms, strict=True):
+            if self._window is not None and len(waveform) > self._window:
+                seconds, window = len(waveform) / self._rate_hz, self._window / self._rate_hz
+                raise RowError(
+                    f"sample '{sample.id}' lasts {seconds:.2f} s: a clip to learn from must fit into the "
+                    f"window of {window:g} s"
+                )
 
     def _features(self, waveforms: Sequence[NDArray[np.float32]]) -> dict[str, Any]:
         """Extract one clip at a time: a batch of spectrograms doesn't fit the caches and takes longer."""
@@ -218,6 +242,29 @@ class Whisper(Adapter):
             )
         return labels
 
+    def _parts(self, batch: Batch) -> Iterator[dict[str, Any]]:
+        """The batch's tensors; cut into clips of one length, without padding, for a cousin."""
+        import torch
+
+        tensors = self._inputs(batch) | {name: batch.tensors[name] for name in TARGETS}
+        if self._window is not None:
+            yield tensors
+            return
+        lengths = tensors["attention_mask"].sum(1)
+        for length in lengths.unique().tolist():
+            rows = torch.nonzero(lengths == length).flatten()
+            part = {name: tensor[rows] for name, tensor in tensors.items()}
+            yield {name: tensor if name in TARGETS else tensor[:, :length] for name, tensor in part.items()}
+
+    def _loss(self, network: Any, tensors: dict[str, Any]) -> Any:
+        from torch.nn.functional import cross_entropy
+
+        # Without labels: some of these networks would make means of them, and some would shift them again.
+        inputs = {name: tensor for name, tensor in tensors.items() if name != "labels"}
+        logits = network(**inputs, use_cache=False).logits.flatten(0, 1).float()
+        labels = tensors["labels"].to(logits.device).flatten()
+        return cross_entropy(logits, labels, ignore_index=IGNORED_LABEL, reduction="sum")
+
     def _inputs(self, batch: Batch) -> dict[str, Any]:
         """The encoder's inputs on the model's device; features in the precision of its first layer."""
         first = next(self.model.get_encoder().parameters())
@@ -226,7 +273,7 @@ class Whisper(Adapter):
             if tensor.is_floating_point()
             else tensor.to(first.device)
             for name, tensor in batch.tensors.items()
-            if name not in ("labels", "decoder_input_ids")
+            if name not in TARGETS
         }
 
     def _by_prompt(self, batch: Batch, inputs: dict[str, Any]) -> list[Output]:
