@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from hashlib import sha256
 from typing import Any
 
 from harness.data import Window
+from harness.data.fingerprint import content_digest, extended, media_digests, media_seconds
 from harness.errors import SampleError
 from harness.models.base import Adapter
 from harness.progress import Progress
 from harness.spec.digest import digest_of
-from harness.types import Audio, Failure, Media, Sample
+from harness.types import Failure
 
 ROWS_PER_JOB = 64
 
@@ -91,27 +91,6 @@ def _row(window: Window, at: int, adapter: Adapter) -> _Row:
         return _Row(key, content, adapter.cost(sample), media_seconds(sample), adapter.bucket(sample))
     except SampleError as error:
         return _Row("", window.ids[at], failure=Failure.of(error))
-
-
-def content_digest(sample: Sample) -> str:
-    """SHA-256 over what a sample is, whoever is asked: id, group, target, inputs. Raises MediaError."""
-    texts = {name: value for name, value in sample.inputs.items() if isinstance(value, str)}
-    return digest_of([sample.id, sample.group, sample.target, texts, media_digests(sample)])
-
-
-def extended(fingerprint: str, content: str) -> str:
-    """The fingerprint of a dataset with one more row."""
-    return sha256(f"{fingerprint}{content}".encode()).hexdigest()
-
-
-def media_digests(sample: Sample) -> dict[str, str]:
-    """Content digest of each piece of media. Raises MediaError."""
-    return {name: value.digest() for name, value in sample.inputs.items() if isinstance(value, Media)}
-
-
-def media_seconds(sample: Sample) -> float:
-    """Length of the sample's audio in seconds. Raises MediaError."""
-    return sum(value.seconds() for value in sample.inputs.values() if isinstance(value, Audio))
 
 
 def _batches(buckets: Sequence[list[int]], costs: Sequence[float], size: int) -> Iterator[list[int]]:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.data import Dataset
+from harness.data.fingerprint import content_digest, extended
 from harness.data.samples import target_of
 from harness.errors import RowError, SampleError, UsageError
-from harness.evaluation.plan import content_digest, extended
 from harness.types import Failure, Prediction, Sample
 
 SHOWN = 10
