@@ -38,6 +38,14 @@ class Processes:
             value = holder[0]
         return value  # type: ignore[return-value]
 
+    def collect(self, value: T) -> list[T]:
+        """Every process's value, in every process."""
+        if self.world == 1:
+            return [value]
+        from accelerate.utils import gather_object
+
+        return list(gather_object([value]))
+
     def wait(self) -> None:
         """Return once every process has come here."""
         if self.state is not None:

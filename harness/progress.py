@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Protocol
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Protocol
 
 SECONDS_BETWEEN_LINES = 20.0
 
@@ -17,12 +17,25 @@ class Progress(Protocol):
     def advance(self, done: int = 1) -> None:
         """Count `done` more units as finished."""
 
+    def note(self, text: str) -> None:
+        """What is shown beside the count: loss, speed."""
+
+    def paused(self) -> AbstractContextManager[None]:
+        """Leave the screen to other progress within this block."""
+
 
 class Silent:
     """Progress that nobody watches."""
 
     def advance(self, done: int = 1) -> None:
         """Count nothing."""
+
+    def note(self, text: str) -> None:
+        """Show nothing."""
+
+    def paused(self) -> AbstractContextManager[None]:
+        """There is nothing to pause."""
+        return nullcontext()
 
 
 class Lines:
@@ -31,6 +44,7 @@ class Lines:
     def __init__(self, what: str, total: int | None, unit: str) -> None:
         self._what, self._total, self._unit = what, total, unit
         self._done = 0
+        self._note = ""
         self._started = self._printed = time.monotonic()
 
     def advance(self, done: int = 1) -> None:
@@ -41,11 +55,20 @@ class Lines:
             self._printed = now
             print(self._line(now), file=sys.stderr, flush=True)  # noqa: T201
 
+    def note(self, text: str) -> None:
+        """What the next line says besides the count."""
+        self._note = text
+
+    def paused(self) -> AbstractContextManager[None]:
+        """Lines of others may come between."""
+        return nullcontext()
+
     def _line(self, now: float) -> str:
+        note = f" ({self._note})" if self._note else ""
         if not self._total:
-            return f"{self._what}: {self._done} {self._unit}"
+            return f"{self._what}: {self._done} {self._unit}{note}"
         left = (now - self._started) / self._done * (self._total - self._done)
-        return f"{self._what}: {self._done} of {self._total} {self._unit}, about {left:.0f} s left"
+        return f"{self._what}: {self._done} of {self._total} {self._unit}{note}, about {left:.0f} s left"
 
 
 @contextmanager
@@ -75,15 +98,27 @@ def progress(what: str, total: int | None, unit: str = "samples", *, show: bool 
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
     )
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=total)
+        task = bar.add_task(what, total=total, note="")
         yield _Task(bar, task)
 
 
 class _Task:
-    def __init__(self, bar: object, task: object) -> None:
+    def __init__(self, bar: Any, task: Any) -> None:
         self._bar, self._task = bar, task
 
     def advance(self, done: int = 1) -> None:
-        self._bar.advance(self._task, done)  # type: ignore[attr-defined]
+        self._bar.advance(self._task, done)
+
+    def note(self, text: str) -> None:
+        self._bar.update(self._task, note=text)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        self._bar.stop()
+        try:
+            yield
+        finally:
+            self._bar.start()
