@@ -92,6 +92,14 @@ FAMILIES: Registry[Any] = Registry(
     "model family", {"whisper": "harness.models.whisper:Whisper", "dummy": "harness.models.dummy:Dummy"}
 )
 
+FAMILY_OF_TYPE = {
+    "whisper": "whisper",
+    "moonshine": "whisper",
+    "speech_to_text": "whisper",
+    "harness-dummy": "dummy",
+}
+"""config.model_type to the family that runs it."""
+
 BUILDERS: Registry[Any] = Registry(
     "synthetic dataset",
     {"spoken_digits": "harness.data.spoken_digits:SpokenDigits", "dummy": "harness.data.dummy:DummyClips"},

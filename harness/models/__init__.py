@@ -9,18 +9,11 @@ from harness.errors import AdapterError
 from harness.models.base import Adapter, AdapterInfo
 from harness.models.checkpoint import Checkpoint, resolve
 from harness.models.weights import Weights
-from harness.registry import FAMILIES, near
+from harness.registry import FAMILIES, FAMILY_OF_TYPE, near
 from harness.spec.kinds import KINDS
 
 if TYPE_CHECKING:
     from harness.spec.schema import Generate, Model
-
-FAMILY_OF_TYPE = {
-    "whisper": "whisper",
-    "moonshine": "whisper",
-    "speech_to_text": "whisper",
-    "harness-dummy": "dummy",
-}
 
 
 def family_of(checkpoint: Checkpoint, forced: str | None = None) -> str:
@@ -86,6 +79,7 @@ def load(
 
 
 __all__ = [
+    "FAMILY_OF_TYPE",
     "Adapter",
     "AdapterInfo",
     "Checkpoint",
