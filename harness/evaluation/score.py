@@ -21,7 +21,7 @@ from harness.metrics.base import CorpusMetric, Metric, build
 from harness.metrics.normalizers import normalized, resolve
 from harness.registry import NORMALIZERS
 from harness.results.record import MetricIdentity, MetricPart
-from harness.spec.schema import MetricSpec, Statistics, Task
+from harness.spec.schema import MetricSpec, Statistics, Task, metric_keys
 from harness.types import Failure, Prediction, Sample
 
 ROWS_PER_BATCH = 1024
@@ -95,7 +95,7 @@ class Scorer:
         self._statistics = task.statistics
         self._language = task_language(task)
         self.scored = [
-            Scored(key, spec, _build(spec, task, self._language)) for key, spec in _keys(task.metrics)
+            Scored(key, spec, _build(spec, task, self._language)) for key, spec in metric_keys(task.metrics)
         ]
         self.failures: Counter[str] = Counter()
         self.n = 0
@@ -190,12 +190,3 @@ def _build(spec: MetricSpec, task: Task, language: str | None) -> Metric | Corpu
     if options.get("normalizer") == "whisper" and "language" not in task.data.columns:
         options = {**options, "normalizer": resolve("whisper", language)}
     return build(spec.name, options)
-
-
-def _keys(specs: Iterable[MetricSpec]) -> Iterable[tuple[str, MetricSpec]]:
-    """Each metric under its name; one that comes again is told apart by a number."""
-    seen: Counter[str] = Counter()
-    for spec in specs:
-        name = str(spec.options.get("path", spec.name)).rsplit("/", 1)[-1].removesuffix(".py")
-        seen[name] += 1
-        yield (name if seen[name] == 1 else f"{name}#{seen[name]}"), spec

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -45,13 +45,28 @@ def apply_settings(document: Document, settings: Sequence[tuple[str, Any]]) -> N
         origin = Origin(Path(f"--set {key}={value}"), 0)
         if key in _mapping(document, "params"):
             document.put(("params", key), value, origin)
-            _mapping(document, "matrix").pop(key, None)
+            if "matrix" in document.data:
+                document.data["matrix"] = _without(document.data["matrix"], key, value)
         elif key.split(".")[0] in Task.model_fields:
             document.put(tuple(key.split(".")), value, origin)
         else:
             known = [*_mapping(document, "params"), *Task.model_fields]
             hint = near(key, known) or f"Its parameters: {', '.join(_mapping(document, 'params')) or 'none'}."
             raise UsageError(f"--set {key}: the task has no such parameter or key", hint)
+
+
+def _without(matrix: Any, name: str, value: Any) -> Any:
+    """The matrix without a parameter that has been set.
+
+    Of a list, the entries that have this value where there are any, else all; alike ones once.
+    """
+    if isinstance(matrix, dict):
+        return {key: values for key, values in matrix.items() if key != name}
+    if not isinstance(matrix, list) or not all(isinstance(entry, dict) for entry in matrix):
+        return matrix
+    chosen = [entry for entry in matrix if name in entry and entry[name] == value] or matrix
+    left = [{key: given for key, given in entry.items() if key != name} for entry in chosen]
+    return [entry for place, entry in enumerate(left) if entry and entry not in left[:place]]
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
@@ -79,27 +94,60 @@ def _all_plain(value: Any, depth: int = 0) -> bool:
 
 def cells(document: Document) -> Iterator[tuple[dict[str, Any], Document]]:
     """Each combination of the matrix and its document, every {placeholder} filled in. Raises SpecError."""
-    matrix = _mapping(document, "matrix")
+    matrix = document.data.get("matrix", {})
     faults = list(_matrix_faults(document, matrix))
     if faults:
         raise SpecError(faults)
-    for combination in itertools.product(*matrix.values()):
+    for chosen in _combinations(matrix):
         cell = Document(deepcopy(document.data), document.origins)
-        chosen = dict(zip(matrix, combination, strict=True))
         if chosen:
             cell.data["params"].update(chosen)
         _fill(cell)
         yield chosen, cell
 
 
-def _matrix_faults(document: Document, matrix: Mapping[str, Any]) -> Iterator[Fault]:
+def _combinations(matrix: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(matrix, list):
+        yield from matrix or [{}]
+        return
+    for values in itertools.product(*matrix.values()):
+        yield dict(zip(matrix, values, strict=True))
+
+
+def _matrix_faults(document: Document, matrix: Any) -> Iterator[Fault]:
+    if isinstance(matrix, dict):
+        yield from _unknown_parameters(document, ("matrix",), matrix)
+        for name, values in matrix.items():
+            if not isinstance(values, list) or not values:
+                origin = document.origin(("matrix", name))
+                yield _fault(origin, f"matrix.{name}", "should be a list of values")
+    elif isinstance(matrix, list):
+        for place, entry in enumerate(matrix):
+            yield from _entry_faults(document, ("matrix", place), entry, matrix[0])
+    else:
+        message = "should be a mapping of parameters to lists of values, or a list of mappings"
+        yield _fault(document.origin(("matrix",)), "matrix", message)
+
+
+def _entry_faults(document: Document, path: KeyPath, entry: Any, first: Any) -> Iterator[Fault]:
+    """Faults of one entry of a matrix that is a list."""
+    origin = document.origin(path)
+    if not isinstance(entry, dict) or not entry:
+        yield _fault(origin, dotted(path), "should be a mapping of parameters to values")
+        return
+    yield from _unknown_parameters(document, path, entry)
+    if isinstance(first, dict) and entry.keys() != first.keys():
+        message = f"sets {', '.join(entry)}, but the first entry sets {', '.join(first)}"
+        yield _fault(origin, dotted(path), message, "Give every entry the same parameters.")
+
+
+def _unknown_parameters(document: Document, path: KeyPath, given: Iterable[str]) -> Iterator[Fault]:
+    """The names that aren't parameters of the task."""
     params = _mapping(document, "params")
-    for name, values in matrix.items():
-        origin = document.origin(("matrix", name))
+    for name in given:
         if name not in params:
-            yield _fault(origin, f"matrix.{name}", "is not a parameter", near(name, params))
-        if not isinstance(values, list) or not values:
-            yield _fault(origin, f"matrix.{name}", "should be a list of values")
+            where = (*path, name)
+            yield _fault(document.origin(where), dotted(where), "is not a parameter", near(name, params))
 
 
 def _fill(cell: Document) -> None:

@@ -6,6 +6,8 @@ Fields marked with `UNSCORED` don't change the score, so they are left out of th
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, FiniteFloat, field_validator, model_validator
@@ -158,6 +160,15 @@ class MetricSpec(Section):
         return value
 
 
+def metric_keys(specs: Iterable[MetricSpec]) -> Iterator[tuple[str, MetricSpec]]:
+    """Each metric under the name that records give it; one that comes again is told apart by a number."""
+    seen: Counter[str] = Counter()
+    for spec in specs:
+        name = str(spec.options.get("path", spec.name)).rsplit("/", 1)[-1].removesuffix(".py")
+        seen[name] += 1
+        yield (name if seen[name] == 1 else f"{name}#{seen[name]}"), spec
+
+
 class Statistics(Section):
     """How intervals are made: the clustered percentile bootstrap."""
 
@@ -189,8 +200,9 @@ class Task(Section):
     """What is asked: asr, speech_translation."""
     params: dict[str, Any] = Field(default={}, json_schema_extra=UNSCORED)
     """Named values that {name} in other fields stands for; changed by --set NAME=VALUE."""
-    matrix: dict[str, list[Any]] = Field(default={}, json_schema_extra=UNSCORED)
-    """Parameters with lists of values: the task runs once per combination."""
+    matrix: dict[str, list[Any]] | tuple[dict[str, Any], ...] = Field(default={}, json_schema_extra=UNSCORED)
+    """Parameters with lists of values: the task runs once per combination; or a list of mappings of
+    parameters to values: it runs once for each."""
     data: Data
     """Dataset, split and columns."""
     model: Model = Field(json_schema_extra=UNSCORED)
