@@ -10,6 +10,7 @@ from harness.errors import UsageError
 from harness.spec.schema import Data
 from harness.spec.training import Train
 from harness.training.order import Draw, draws, micro_batches, number_of_steps, share, steps
+from harness.types import Audio, Sample
 
 COLUMNS = {"audio": "audio", "target": "target", "id": "id", "group": "group"}
 
@@ -17,6 +18,12 @@ COLUMNS = {"audio": "audio", "target": "target", "id": "id", "group": "group"}
 def dataset(n: int = 10, **options: object) -> Dataset:
     section = Data(path="synthetic:dummy", columns=COLUMNS, options={"n": n, **options})
     return load(section, base=Path(), inputs=("audio",), split="train")
+
+
+def length(sample: Sample) -> float:
+    audio = sample.inputs["audio"]
+    assert isinstance(audio, Audio)
+    return audio.seconds()
 
 
 def ids(chosen: list[Draw]) -> list[str]:
@@ -51,7 +58,7 @@ def test_a_training_that_starts_at_a_step_has_that_step_s_samples(start):
 @pytest.mark.parametrize("start", [0, 49, 50, 73])
 def test_so_does_one_with_samples_of_similar_length_together(start):
     def lengths(first_step: int, n: int) -> list[list[str]]:
-        found = steps(dataset(), 4, 7, start=first_step, cost=lambda sample: sample.inputs["audio"].seconds())
+        found = steps(dataset(), 4, 7, start=first_step, cost=length)
         return [ids(step) for step in itertools.islice(found, n)]
 
     assert lengths(start, 3) == lengths(0, start + 3)[start:]
@@ -59,16 +66,14 @@ def test_so_does_one_with_samples_of_similar_length_together(start):
 
 def test_steps_of_similar_length_hold_less_padding_and_the_same_samples():
     def seconds(step: list[Draw]) -> list[float]:
-        return [draw.sample().inputs["audio"].seconds() for draw in step]  # type: ignore[union-attr]
+        return [length(draw.sample()) for draw in step]
 
     def padding(found: list[list[Draw]]) -> float:
         return sum(max(s) * len(s) - sum(s) for s in map(seconds, found))
 
     data = dataset(n=200)
     plain = list(itertools.islice(steps(data, 4, 7), 50))
-    alike = list(
-        itertools.islice(steps(data, 4, 7, cost=lambda sample: sample.inputs["audio"].seconds()), 50)
-    )
+    alike = list(itertools.islice(steps(data, 4, 7, cost=length), 50))
     assert sorted(draw.place for step in plain for draw in step) == sorted(
         draw.place for step in alike for draw in step
     )
@@ -87,8 +92,9 @@ def test_a_step_is_shared_out_whole_and_evenly(world, micro):
 
 
 def test_processes_that_would_get_unequal_parts_are_refused():
-    with pytest.raises(UsageError, match="train.batch=8"):
+    with pytest.raises(UsageError, match="2 processes can't share equally") as found:
         micro_batches(7, 2, None)
+    assert "train.batch=8" in found.value.hint
 
 
 def test_a_spare_is_always_the_same_one():
