@@ -26,7 +26,7 @@ from harness.errors import DataError
 from harness.registry import near
 
 SUFFIXES = (*FORMATS, ".parquet")
-_AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac", ".webm", ".wma"})
+AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac", ".webm", ".wma"})
 _SPLITS = frozenset({"train", "training", "validation", "valid", "val", "dev", "test", "eval", "evaluation"})
 _SHARD = r"(-\d+(-of-\d+)?)?"
 _GLANCED_AT = 10_000
@@ -161,4 +161,4 @@ def _nothing(folder: Path, request: Request) -> DataError:
 def _clips(folder: Path) -> Iterator[Path]:
     """Audio files here or below, as far as a glance shows: the folder may be a whole disk."""
     glance = islice(folder.rglob("*"), _GLANCED_AT)
-    return (file for file in glance if file.suffix.lower() in _AUDIO_SUFFIXES)
+    return (file for file in glance if file.suffix.lower() in AUDIO_SUFFIXES)
