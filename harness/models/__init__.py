@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from harness.errors import AdapterError
 from harness.models.base import Adapter, AdapterInfo
 from harness.models.checkpoint import Checkpoint, resolve
+from harness.models.trained import TrainedAdapter, resolve_adapter
 from harness.models.weights import Weights
 from harness.registry import FAMILIES, FAMILY_OF_TYPE, near
 from harness.spec.kinds import KINDS
@@ -60,11 +61,13 @@ def load(
     device: str = "auto",
     offline: bool = False,
     weights: Weights | None = None,
+    adapter: TrainedAdapter | None = None,
 ) -> Adapter:
-    """The adapter of a task's model, ready to encode; the network loads at the first prediction.
+    """The family's adapter for a task's model, ready to encode; the network loads at the first prediction.
 
-    `weights` are those of an earlier cell of the same matrix, used again. Raises AdapterError when the
-    checkpoint can't do what the task asks, RemoteError when it can't be fetched.
+    `adapter` is a trained one (LoRA) to put into the network. `weights` are those of an earlier cell of the
+    same matrix, used again with what they hold. Raises AdapterError when the checkpoint can't do what the
+    task asks, RemoteError when it can't be fetched.
     """
     checkpoint = (
         weights.checkpoint
@@ -73,9 +76,9 @@ def load(
     )
     family = family_of(checkpoint, model.family)
     check_kind(family, kind)
-    weights = weights or Weights(checkpoint, model.dtype, device, model.attention)
-    adapter: Adapter = FAMILIES.get(family)(weights, generate, kind)
-    return adapter
+    weights = weights or Weights(checkpoint, model.dtype, device, model.attention, adapter)
+    ready: Adapter = FAMILIES.get(family)(weights, generate, kind)
+    return ready
 
 
 __all__ = [
@@ -83,10 +86,12 @@ __all__ = [
     "Adapter",
     "AdapterInfo",
     "Checkpoint",
+    "TrainedAdapter",
     "Weights",
     "check_kind",
     "family_of",
     "info",
     "load",
     "resolve",
+    "resolve_adapter",
 ]

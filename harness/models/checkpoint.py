@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import cached_property
@@ -101,7 +101,8 @@ class Checkpoint:
 
     def parameters(self) -> int:
         """Number of parameters, read from the weights' headers without loading them; 0 without weights."""
-        return sum(_count(path) for path in self._files if path.suffix in WEIGHT_SUFFIXES)
+        files = [path for path in self._files if path.suffix in WEIGHT_SUFFIXES]
+        return sum(sum(tensor_sizes(path).values()) for path in files)
 
     @cached_property
     def _config(self) -> dict[str, Any]:
@@ -148,7 +149,7 @@ class Checkpoint:
     def _digest(self) -> str:
         total = hashlib.sha256()
         for path in self._files:
-            total.update(f"{path.name} {_content_digest(path)}\n".encode())
+            total.update(f"{path.name} {content_digest(path)}\n".encode())
         return total.hexdigest()
 
 
@@ -158,24 +159,35 @@ def resolve(name: str, revision: str | None, *, base: Path, offline: bool) -> Ch
     Raises AdapterError when a folder or repository is no checkpoint, RemoteError when the Hub can't be
     reached or doesn't know the id or the revision.
     """
-    try:
-        folder = _local(name, base)
-        found = folder is not None and (folder / CONFIG).is_file()
-    except (OSError, RuntimeError, ValueError) as error:  # too long a name, a NUL, ~ of nobody
-        why = getattr(error, "strerror", None) or error
-        raise AdapterError(
-            f"the checkpoint name '{_shown(name)}' can't be a path: {why}",
-            "A Hub id is OWNER/NAME; a local path starts with ./",
-        ) from error
+    folder = local_folder(name, base, "checkpoint")
     if folder is None:
         return _from_hub(name, revision, offline)
     if revision is not None:
         raise AdapterError(
             f"'{name}' is a local folder, so it has no revision '{revision}'", "Remove model.revision."
         )
-    if not found:
+    if not (folder / CONFIG).is_file():
         raise AdapterError(f"{folder} is not a checkpoint: it has no {CONFIG}", _why_not(folder))
     return Checkpoint(name, folder)
+
+
+def local_folder(name: str, base: Path, what: str) -> Path | None:
+    """The folder that a name means ("./x" is relative to `base`), or None for what can only be a Hub id.
+
+    It need not exist when the name is a path. `what` is what messages call the thing. Raises AdapterError for
+    a name that no path can have.
+    """
+    try:
+        folder = _local(name, base)
+        if folder is not None:
+            folder.is_dir()
+    except (OSError, RuntimeError, ValueError) as error:  # too long a name, a NUL, ~ of nobody
+        why = getattr(error, "strerror", None) or error
+        raise AdapterError(
+            f"the {what} name '{shown(name)}' can't be a path: {why}",
+            "A Hub id is OWNER/NAME; a local path starts with ./",
+        ) from error
+    return folder
 
 
 def _local(name: str, base: Path) -> Path | None:
@@ -187,7 +199,7 @@ def _local(name: str, base: Path) -> Path | None:
     return None
 
 
-def _shown(name: str) -> str:
+def shown(name: str) -> str:
     """A name fit for a message: short and printable."""
     text = name if name.isprintable() else ascii(name)[1:-1]
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
@@ -210,7 +222,7 @@ def _from_hub(name: str, revision: str | None, offline: bool) -> Checkpoint:
 
     if not HUB_ID.fullmatch(name):
         raise AdapterError(
-            f"'{_shown(name)}' is neither a folder nor a Hub id",
+            f"'{shown(name)}' is neither a folder nor a Hub id",
             "A Hub id is OWNER/NAME; a local path starts with ./",
         )
     with remote_errors(f"the checkpoint {name}"):
@@ -245,8 +257,8 @@ def _has_weights(folder: Path) -> bool:
     return shards <= names and any(name.endswith(WEIGHT_SUFFIXES) for name in chosen)
 
 
-def _content_digest(path: Path) -> str:
-    """SHA-256 of a file; the Hub's cache names large files by it, which saves reading gigabytes."""
+def content_digest(path: Path) -> str:
+    """SHA-256 (hex) of a file; the Hub's cache names large files by it, which saves reading gigabytes."""
     target = path.resolve()
     if target.parent.name == "blobs" and SHA256_BLOB.fullmatch(target.name):
         return target.name
@@ -254,21 +266,22 @@ def _content_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _count(path: Path) -> int:
+def tensor_sizes(path: Path) -> dict[str, int]:
+    """Names of a weights file's tensors and their numbers of elements; no value is loaded."""
     shapes = _safetensors_shapes(path) if path.suffix == ".safetensors" else _pickle_shapes(path)
-    return sum(prod(shape) for shape in shapes)
+    return {name: prod(shape) for name, shape in shapes.items()}
 
 
-def _safetensors_shapes(path: Path) -> Iterator[tuple[int, ...]]:
+def _safetensors_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """Shapes from the header, which is a length (uint64, little endian) and that many bytes of JSON."""
     with path.open("rb") as file:
         [length] = struct.unpack("<Q", file.read(8))
         header = json.loads(file.read(length))
-    return (tuple(entry["shape"]) for key, entry in header.items() if key != "__metadata__")
+    return {name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
 
 
-def _pickle_shapes(path: Path) -> Iterator[tuple[int, ...]]:
+def _pickle_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     import torch
 
     tensors = torch.load(path, map_location="meta", weights_only=True)
-    return (tuple(tensor.shape) for tensor in tensors.values())
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}

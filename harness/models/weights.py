@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import gc
+import hashlib
 import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import AdapterError, HarnessError
 from harness.models.checkpoint import Checkpoint
 
+if TYPE_CHECKING:
+    from harness.models.trained import TrainedAdapter
+
 
 class Weights:
-    """A checkpoint with its processor and network, each loaded when it is first needed.
+    """A checkpoint, and an adapter if there is one, with processor and network, loaded when first needed.
 
-    A run whose predictions all come from the cache never loads the network. `dtype` "auto" is the
-    checkpoint's own on a GPU and float32 on a CPU; `device` "auto" is CUDA, else MPS, else the CPU.
+    A run whose predictions all come from the cache never loads the network. `dtype` "auto" is what the
+    adapter was trained in; without one, the checkpoint's own on a GPU and float32 on a CPU. `device` "auto"
+    is CUDA, else MPS, else the CPU.
     """
 
     def __init__(
@@ -26,9 +32,11 @@ class Weights:
         dtype: str = "auto",
         device: str = "auto",
         attention: str | None = None,
+        adapter: TrainedAdapter | None = None,
     ) -> None:
         self.checkpoint = checkpoint
         self.attention = attention
+        self.adapter = adapter
         self._wanted_dtype = dtype
         self._wanted_device = device
         self._models: dict[str, Any] = {}
@@ -43,6 +51,8 @@ class Weights:
         """Precision of the weights on this device: "float32", "bfloat16" or "float16"."""
         if self._wanted_dtype != "auto":
             return self._wanted_dtype
+        if self.adapter is not None and (trained_in := self.adapter.dtype()) is not None:
+            return trained_in
         config = self.checkpoint.config()
         own = config.get("dtype") or config.get("torch_dtype") or "float32"
         return "float32" if self.device == "cpu" else str(own)
@@ -82,12 +92,37 @@ class Weights:
     def model(self, auto_class: str) -> Any:
         """The network in evaluation mode on the device, loaded through transformers' class `auto_class`.
 
-        Raises AdapterError when weights are missing, left over or of another shape: a checkpoint with
-        random layers must never be scored.
+        It is the transformers model itself, with the adapter's layers inside. Raises AdapterError when
+        weights are missing, left over or of another shape: a checkpoint with random layers must never be
+        scored.
         """
         if auto_class not in self._models:
             self._models[auto_class] = self._load(auto_class)
         return self._models[auto_class]
+
+    def digest(self) -> str:
+        """SHA-256 (hex) of all files that decide what the model says, the adapter's included.
+
+        Raises AdapterError when the adapter was trained on other files than the checkpoint's.
+        """
+        if self.adapter is None:
+            return self.checkpoint.digest()
+        self.adapter.check_base(self.checkpoint)
+        return hashlib.sha256(f"{self.checkpoint.digest()} {self.adapter.digest()}".encode()).hexdigest()
+
+    def parameters(self) -> int:
+        """Number of parameters in use, those that the adapter adds included; no weights are loaded."""
+        added = self.adapter.added_parameters() if self.adapter is not None else 0
+        return self.checkpoint.parameters() + added
+
+    def release(self) -> None:
+        """Forget the networks, so that another fits into memory; the next use loads them again."""
+        import torch
+
+        self._models.clear()
+        gc.collect()  # a network in training is part of cycles
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
     def _load(self, auto_class: str) -> Any:
         import torch
@@ -102,6 +137,9 @@ class Weights:
                 self.checkpoint.folder, local_files_only=True, **settings
             )
             _refuse_gaps(self.checkpoint, report)
+            if self.adapter is not None:
+                self.adapter.check_base(self.checkpoint)
+                self.adapter.apply(model)
             return model.eval().to(self.device)
 
 
