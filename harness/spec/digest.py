@@ -1,4 +1,4 @@
-"""The digest that says whether two runs answer the same question."""
+"""The digests that say whether two runs answer the same question, and two trainings are the same one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import inspect
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -16,7 +16,9 @@ from pydantic import BaseModel
 
 from harness.errors import Fault, SpecError
 from harness.registry import BUILDERS, METRICS
-from harness.spec.schema import Task
+from harness.spec.schema import Data, Task, metric_keys
+from harness.spec.training import Lora
+from harness.spec.training_data import selecting_metric, training_data, validation_data
 
 DIGEST_VERSION = 1
 """Goes up whenever a default that changes scores does."""
@@ -29,15 +31,63 @@ def spec_id(task: Task, base: Path) -> str:
     writing a default out. `base` is the folder that transforms are imported from.
     """
     scored = _scored(task)
-    data = scored["data"]
-    data["split"] = getattr(task.data.splits, task.data.split)
-    if task.data.path.startswith("synthetic:"):
-        builder = BUILDERS.get(task.data.path.removeprefix("synthetic:"))
-        data["options"] = builder.options_type(**task.data.options).model_dump(mode="json")
-    if task.data.transform:
-        data["transform_source"] = hook_source(task.data.transform, base)
+    scored["data"] = _data(task.data, task.data.split, base)
     scored["metrics"] = [_metric(spec.name, spec.options) for spec in task.metrics]
     return digest_of({"version": DIGEST_VERSION, **scored})
+
+
+def train_id(task: Task, base: Path, *, start: Mapping[str, Any], fingerprints: Mapping[str, Any]) -> str:
+    """SHA-256 (hex) over what decides the weights that a training ends with.
+
+    `start` is what it starts from besides the task: digest of the checkpoint, precision, family.
+    `fingerprints` are those of the data it learns from and of those that choose the best step; they stand for
+    a builder's options, which may also say how much is tested. How the work is split, where checkpoints go
+    and what is shown leave it alone.
+    """
+    train = task.train
+    assert train is not None
+    settings = _scored(train) | {"learning_rate": train.peak_learning_rate, "lora": _lora(train.lora)}
+    settings.pop("data", None)
+    settings.pop("select_by", None)
+    decided = {
+        "version": DIGEST_VERSION,
+        "kind": task.kind,
+        "generate": _scored(task.generate),
+        "train": settings,
+        "data": _learned_from(training_data(task), "train", base),
+        "start": dict(start),
+        "fingerprints": dict(fingerprints),
+    }
+    selecting, validation = selecting_metric(task), validation_data(task)
+    if selecting is not None and validation is not None:
+        spec = dict(metric_keys(task.metrics))[selecting]
+        decided["selection"] = {
+            "metric": _metric(spec.name, spec.options),
+            "data": _learned_from(validation, "validation", base),
+        }
+    return digest_of(decided)
+
+
+def _lora(lora: Lora) -> dict[str, Any]:
+    """Its settings with the defaults that depend on each other filled in."""
+    return _scored(lora) | {"r": lora.rank, "alpha": float(lora.scale)}
+
+
+def _learned_from(data: Data, purpose: str, base: Path) -> dict[str, Any]:
+    found = _data(data, purpose, base)
+    found.pop("options", None)
+    return found
+
+
+def _data(data: Data, purpose: str, base: Path) -> dict[str, Any]:
+    """What decides the samples of one of the splits, a builder's options and a hook's source included."""
+    scored = _scored(data) | {"split": getattr(data.splits, purpose)}
+    if data.path.startswith("synthetic:"):
+        builder = BUILDERS.get(data.path.removeprefix("synthetic:"))
+        scored["options"] = builder.options_type(**data.options).model_dump(mode="json")
+    if data.transform:
+        scored["transform_source"] = hook_source(data.transform, base)
+    return scored
 
 
 def digest_of(value: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,12 +13,14 @@ from pydantic_core import ErrorDetails
 
 from harness.errors import Fault, SpecError
 from harness.registry import near
-from harness.spec import options
+from harness.spec import options, training_faults
 from harness.spec.digest import spec_id
 from harness.spec.document import Document, KeyPath, Origin
 from harness.spec.resolve import apply_settings, cells, compose, dotted
-from harness.spec.schema import Task
+from harness.spec.schema import Data, Task
 from harness.spec.section import Section
+from harness.spec.training import Keep
+from harness.spec.training_data import overlaid
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class ResolvedTask:
     document: Document
     cell: Mapping[str, Any]
     """The matrix's combination: parameter to value."""
+    settings: tuple[tuple[str, Any], ...] = ()
+    """What the command line set."""
 
     @property
     def base(self) -> Path:
@@ -54,8 +58,10 @@ def load(file: Path, settings: Sequence[tuple[str, Any]] = ()) -> list[ResolvedT
     resolved = []
     for chosen, cell in cells(document):
         try:
-            task = with_metric_files(validated(cell), file.parent)
-            resolved.append(ResolvedTask(task, file, cell, chosen))
+            task = with_metric_files(validated(cell, file.parent), file.parent)
+            found = ResolvedTask(task, file, cell, chosen, tuple(settings))
+            faults += [fault for fault in _kept_faults(found) if fault not in faults]
+            resolved.append(found)
         except SpecError as error:
             faults += [fault for fault in error.faults if fault not in faults]
     if faults:
@@ -63,9 +69,36 @@ def load(file: Path, settings: Sequence[tuple[str, Any]] = ()) -> list[ResolvedT
     return resolved
 
 
-def validated(cell: Document) -> Task:
-    """The cell as a Task. Raises SpecError."""
-    faults = list(_option_faults(cell))
+def kept_cells(resolved: ResolvedTask) -> list[tuple[Keep, ResolvedTask]]:
+    """The task with the parameters of each of its checks against forgetting; nothing is trained in these."""
+    train = resolved.task.train
+    return [(keep, _kept(resolved, keep)) for keep in (train.keep if train else ())]
+
+
+def _kept(resolved: ResolvedTask, keep: Keep) -> ResolvedTask:
+    settings = [*resolved.settings, *resolved.cell.items(), *keep.params.items()]
+    [found] = load(resolved.file, [*settings, ("train", None)])
+    return found
+
+
+def _kept_faults(resolved: ResolvedTask) -> Iterator[Fault]:
+    """What is wrong with the task once it has a check's parameters, said where they stand."""
+    keeps = resolved.task.train.keep if resolved.task.train else ()
+    for place, keep in enumerate(keeps):
+        path = ("train", "keep", place, "params")
+        origin = resolved.document.origin(path)
+        try:
+            _kept(resolved, keep)
+        except SpecError as error:
+            for fault in error.faults:
+                message = f"{fault.key}: {fault.message}"
+                yield Fault(origin.file, origin.line, dotted(path), message, fault.suggestion)
+
+
+def validated(cell: Document, base: Path) -> Task:
+    """The cell as a Task; `base` is what its ./ paths are relative to. Raises SpecError."""
+    faults = [*_found_faults(options.faults(cell.data), cell), *_overlay_faults(cell)]
+    faults += _found_faults(training_faults.faults(cell.data, base), cell)
     task = None
     try:
         task = Task.model_validate(cell.data)
@@ -88,22 +121,47 @@ def with_metric_files(task: Task, base: Path) -> Task:
     return task.model_copy(update={"metrics": tuple(metrics)})
 
 
-def _option_faults(cell: Document) -> Iterator[Fault]:
-    """Faults in what the schema leaves open: names in registries and the options behind them."""
-    for path, message, suggestion in options.faults(cell.data):
+def _found_faults(found: Iterable[options.Found], cell: Document) -> Iterator[Fault]:
+    """Faults in what the schema leaves open, where they were written."""
+    for path, message, suggestion in found:
         origin = cell.origin(path)
         yield Fault(origin.file, origin.line, dotted(path), message, suggestion)
 
 
-def _schema_fault(detail: ErrorDetails, cell: Document) -> Fault:
-    path = _known_path(detail["loc"], cell)
+def _overlay_faults(cell: Document) -> Iterator[Fault]:
+    """What is wrong with the data section once `train.data` lies over it; nothing when it is by itself."""
+    own, train = cell.data.get("data"), cell.data.get("train")
+    over = train.get("data") if isinstance(train, dict) else None
+    if not isinstance(own, dict) or not isinstance(over, dict) or _wrong(own):
+        return
+    data, at = overlaid(own, over), ("train", "data")
+    yield from _found_faults(options.builder_faults(data, at), cell)
+    for detail in _wrong(data, builder=False):
+        yield _schema_fault(detail, cell, Data, at)
+
+
+def _wrong(data: Mapping[str, Any], *, builder: bool = True) -> list[Any]:
+    """What the schema, and the builder, say of a data section."""
+    found: list[Any] = list(options.builder_faults(data, ("data",))) if builder else []
+    try:
+        Data.model_validate(data)
+    except ValidationError as error:
+        found += error.errors()
+    return found
+
+
+def _schema_fault(
+    detail: ErrorDetails, cell: Document, section: type[Section] = Task, at: KeyPath = ()
+) -> Fault:
+    """A fault that pydantic found in `section`, which stands at the path `at`."""
+    path = _known_path((*at, *detail["loc"]), cell)
     origin = cell.origin(path)
     kind, given = detail["type"], detail["input"]
     if kind == "extra_forbidden":
-        known = _fields_of(path[:-1])
+        known = _fields_of(path[len(at) : -1], section)
         return Fault(origin.file, origin.line, dotted(path), "unknown key.", near(str(path[-1]), known))
     if kind == "missing":
-        return Fault(origin.file, origin.line, dotted(detail["loc"]), "is missing.")
+        return Fault(origin.file, origin.line, dotted((*at, *detail["loc"])), "is missing.")
     if kind == "value_error":
         return Fault(origin.file, origin.line, dotted(path), str(detail["ctx"]["error"]))
     message = detail["msg"].replace("Input should be", "should be")
@@ -123,9 +181,8 @@ def _known_path(location: Sequence[str | int], cell: Document) -> KeyPath:
     return path
 
 
-def _fields_of(path: KeyPath) -> list[str]:
-    """Names of the schema's fields at a path."""
-    section: type[Section] = Task
+def _fields_of(path: KeyPath, section: type[Section]) -> list[str]:
+    """Names of the schema's fields at a path from a section."""
     for part in path:
         if isinstance(part, int):
             continue

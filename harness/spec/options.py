@@ -23,9 +23,7 @@ def faults(data: Mapping[str, Any]) -> Iterator[Found]:
     model = data.get("model")
     if isinstance(model, dict) and isinstance(model.get("family"), str):
         yield from _unknown(FAMILIES, model["family"], ("model", "family"))
-    section = data.get("data")
-    if isinstance(section, dict) and isinstance(section.get("path"), str):
-        yield from _builder_faults(section)
+    yield from builder_faults(data.get("data"), ("data",))
 
 
 def _metric_faults(value: Any, path: KeyPath) -> Iterator[Found]:
@@ -43,17 +41,20 @@ def _metric_faults(value: Any, path: KeyPath) -> Iterator[Found]:
         yield from _option_faults(METRICS.get(metric.name), metric.options, (*path, metric.name))
 
 
-def _builder_faults(section: Mapping[str, Any]) -> Iterator[Found]:
+def builder_faults(section: Any, at: KeyPath) -> Iterator[Found]:
+    """Faults of a data section's options; `at` is where the section stands."""
+    if not isinstance(section, dict) or not isinstance(section.get("path"), str):
+        return
     path, given = section["path"], section.get("options", {})
     if not path.startswith("synthetic:"):
         if given:
-            yield ("data", "options"), "only synthetic datasets take options.", ""
+            yield (*at, "options"), "only synthetic datasets take options.", ""
         return
     name = path.removeprefix("synthetic:")
-    unknown = list(_unknown(BUILDERS, name, ("data", "path")))
+    unknown = list(_unknown(BUILDERS, name, (*at, "path")))
     yield from unknown
     if not unknown and isinstance(given, dict):
-        yield from _option_faults(BUILDERS.get(name).options_type, given, ("data", "options"))
+        yield from _option_faults(BUILDERS.get(name).options_type, given, (*at, "options"))
 
 
 def _unknown(registry: Registry[Any], name: str, path: KeyPath) -> Iterator[Found]:
@@ -73,7 +74,7 @@ def _option_faults(kind: Any, given: Mapping[str, Any], path: KeyPath) -> Iterat
                 yield where, "unknown option.", near(str(detail["loc"][-1]), _names(kind))
             else:
                 message = detail["msg"].replace("Input should be", "should be").removeprefix("Value error, ")
-                yield where, f"{message}.", ""
+                yield where, message if message.endswith((".", "?")) else f"{message}.", ""
     except HarnessError as error:
         yield path, error.message, error.hint
 

@@ -149,7 +149,8 @@ class Train(Section):
     seed: int = Field(default=0, ge=0)
     """Seed of order, dropout, augmentation and new parameters."""
     data: dict[str, Any] = Field(default={})
-    """Keys of the data section that differ for training (path, options, ...)."""
+    """Keys of the data section that differ for training (path, options, ...). Where the task's own data have
+    no validation split, the best step is chosen on these data's."""
     limit: Count | None = None
     """A seeded subset of the training samples."""
     augment: Augment = Augment()

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from harness.errors import Fault, SpecError
+from harness.spec.digest import hook_source
 from harness.spec.load import load
+from harness.spec.training_data import training_data
 
 
 def validate(paths: Sequence[Path]) -> tuple[list[Fault], int]:
@@ -20,6 +22,8 @@ def validate(paths: Sequence[Path]) -> tuple[list[Fault], int]:
         try:
             for cell in load(file):
                 cell.spec_id  # noqa: B018 - computing it imports the hooks
+                if transform := training_data(cell.task).transform:
+                    hook_source(transform, cell.base)
         except SpecError as error:
             faults += [fault for fault in error.faults if not (_partial(file) and _is_gap(fault))]
     return faults, len(files)

@@ -1,0 +1,50 @@
+"""Which data a training reads, and which it is scored on while it lasts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from harness.spec.schema import Data, Task, metric_keys
+
+
+def training_data(task: Task) -> Data:
+    """The data section that training reads: the task's own with `train.data` laid over it."""
+    over = task.train.data if task.train else {}
+    return Data.model_validate(overlaid(task.data.model_dump(exclude_unset=True), over))
+
+
+def validation_data(task: Task) -> Data | None:
+    """The data section whose validation split chooses the best step: the task's own if it names one, else
+    the training's; None when neither does.
+    """
+    for data in (task.data, training_data(task)):
+        if data.splits.validation is not None:
+            return data.model_copy(update={"split": "validation"})
+    return None
+
+
+def selecting_metric(task: Task) -> str | None:
+    """Name of the metric that chooses the step that is kept; None when the last one is."""
+    if task.train is None or task.train.select_by == "last":
+        return None
+    return task.train.select_by or next(metric_keys(task.metrics))[0]
+
+
+def overlaid(data: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """A data section with another laid over it: mappings merge deep, everything else is replaced.
+
+    Options are their builder's, so they don't pass to another path.
+    """
+    if over.get("path", data.get("path")) != data.get("path"):
+        data = {key: value for key, value in data.items() if key != "options"}
+    return _merged(data, over)
+
+
+def _merged(data: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(data)
+    for key, value in over.items():
+        own = merged.get(key)
+        both = isinstance(own, Mapping) and isinstance(value, Mapping)
+        merged[key] = _merged(own, value) if both else value  # type: ignore[arg-type]
+    return merged

@@ -1,0 +1,113 @@
+"""Faults of a `train:` section that its own schema can't see: what doesn't fit the rest of the task."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from harness.registry import FAMILIES, FAMILY_OF_TYPE, near
+from harness.spec.find import existing
+from harness.spec.kinds import KINDS
+from harness.spec.options import Found
+from harness.spec.schema import Data, MetricSpec, metric_keys
+from harness.spec.training import Augment, Train
+from harness.spec.training_data import overlaid
+
+
+def faults(data: Mapping[str, Any], base: Path) -> Iterator[Found]:
+    """Path, message and suggestion of each fault; what has the wrong shape is left to the schema.
+
+    `base` is the folder that ./ paths are relative to.
+    """
+    try:
+        train = Train.model_validate(data.get("train"))
+    except ValidationError:
+        return
+    yield from _selection_faults(train, data)
+    yield from _split_faults(train, data)
+    yield from _length_faults(train)
+    yield from _part_faults(train, data, base)
+    yield from _augment_faults(train, data)
+    yield from _keep_faults(train, data)
+
+
+def _selection_faults(train: Train, data: Mapping[str, Any]) -> Iterator[Found]:
+    try:
+        metrics = TypeAdapter(tuple[MetricSpec, ...]).validate_python(data.get("metrics"))
+    except ValidationError:
+        return
+    known = [*dict(metric_keys(metrics)), "last"]
+    if train.select_by is not None and train.select_by not in known:
+        hint = near(train.select_by, known) or f"Known: {', '.join(known)}."
+        yield ("train", "select_by"), f"the task has no metric '{train.select_by}'.", hint
+
+
+def _split_faults(train: Train, data: Mapping[str, Any]) -> Iterator[Found]:
+    """Splits that are needed and not named, and streams that epochs can't count."""
+    try:
+        own = Data.model_validate(data.get("data"))
+        training = Data.model_validate(overlaid(data["data"], train.data))
+    except ValidationError:
+        return
+    if training.splits.train is None:
+        yield ("train",), "there is no train split to learn from.", "Name data.splits.train."
+    selects = train.select_by != "last"
+    if selects and own.splits.validation is None and training.splits.validation is None:
+        hint = "Name data.splits.validation, or set train.select_by to last."
+        yield ("train",), "there is no validation split to choose the best step on.", hint
+    if training.streaming and train.epochs is not None:
+        yield ("train", "epochs"), "a stream's length isn't known.", "Give train.steps instead."
+
+
+def _length_faults(train: Train) -> Iterator[Found]:
+    if train.steps is not None and train.warmup >= train.steps:
+        message = f"{train.warmup:g} steps of warm-up leave none of {train.steps} to learn at the peak."
+        yield ("train", "warmup"), message, ""
+
+
+def _part_faults(train: Train, data: Mapping[str, Any], base: Path) -> Iterator[Found]:
+    """Parts that the family doesn't have, where the family is known without a download."""
+    family = _family(data.get("model"), base) if train.parts else None
+    if family is None or family not in FAMILIES:
+        return
+    parts = FAMILIES.get(family).info.parts
+    for name in train.parts:
+        if name not in parts:
+            hint = near(name, parts) or f"Known: {', '.join(parts) or 'none'}."
+            yield ("train", "parts", name), f"family '{family}' has no part '{name}'.", hint
+
+
+def _family(model: Any, base: Path) -> str | None:
+    if not isinstance(model, dict):
+        return None
+    if isinstance(model.get("family"), str):
+        return str(model["family"])
+    name = model.get("checkpoint")
+    folder = existing(base / name if name.startswith(".") else name) if isinstance(name, str) else None
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8")) if folder else {}
+    except (OSError, ValueError):  # told where it is loaded
+        return None
+    return FAMILY_OF_TYPE.get(str(config.get("model_type"))) if isinstance(config, dict) else None
+
+
+def _augment_faults(train: Train, data: Mapping[str, Any]) -> Iterator[Found]:
+    kind = KINDS.get(str(data.get("kind")))
+    if kind is None or "audio" in kind.inputs or train.augment == Augment():
+        return
+    for key in train.augment.model_fields_set:
+        yield ("train", "augment", key), f"kind '{data['kind']}' has no audio to perturb.", ""
+
+
+def _keep_faults(train: Train, data: Mapping[str, Any]) -> Iterator[Found]:
+    params = data.get("params")
+    known = params if isinstance(params, dict) else {}
+    for place, keep in enumerate(train.keep):
+        for name in keep.params:
+            if name not in known:
+                hint = near(name, known) or f"Its parameters: {', '.join(known) or 'none'}."
+                yield ("train", "keep", place, "params", name), "is not a parameter of this task.", hint
