@@ -141,10 +141,10 @@ class WithNoise(Perturbed):
 
     def _changed(self, wave: NDArray[np.float32], rate_hz: int) -> NDArray[np.float32]:
         noise = self._noise(len(wave), rate_hz)
-        clip_power, noise_power = _power(wave), _power(noise)
-        if not clip_power or not noise_power:
+        noise_power = _power(noise)
+        if not noise_power:
             return wave
-        scale = math.sqrt(clip_power / noise_power) / 10 ** (self.snr_db / 20)
+        scale = math.sqrt(_power(wave) / noise_power) / 10 ** (self.snr_db / 20)
         return (wave + noise.astype(np.float64) * scale).astype(np.float32)
 
     def _noise(self, length: int, rate_hz: int) -> NDArray[np.float32]:

@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import AdapterError, MediaError, RowError
 from harness.models import generation
 from harness.models.base import IGNORED_LABEL, Adapter, AdapterInfo, Batch, Rendered
+from harness.models.labels import TARGETS, Labels
 from harness.models.languages import UNSPACED, Controls, complete
+from harness.models.masks import mask
 from harness.models.transcripts import Reader
 from harness.models.weights import quiet, single_thread
 from harness.spec.schema import Generate
@@ -29,8 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from harness.models.weights import Weights
-
-TARGETS = ("labels", "decoder_input_ids")
+    from harness.spec.training import SpecAugment
 
 
 class Whisper(Adapter):
@@ -62,15 +63,18 @@ class Whisper(Adapter):
         self._controls.check_task(generate.task)
         self._controls.check_timestamps(generate.timestamps)
         self._prompt = 1 + self._controls.prefix_length()
-        self._positions = generation.positions(weights.config)
+        positions = generation.positions(weights.config)
         self._settings = generation.settings(own, weights.config, generate, self._prompt)
-        self._start = int(self._settings.decoder_start_token_id)
+        self._labels = Labels(self._tokenizer, self._controls, self._settings, positions)
         self._reader = Reader(self._tokenizer, self._controls.first_timestamp)
 
     @property
     def model(self) -> Any:
         """The network; loaded when first asked for."""
-        return self.weights.model(self.auto_class)
+        network = self.weights.model(self.auto_class)
+        if hasattr(network.config, "apply_spec_augment"):  # the task says what is masked, from its own seed
+            network.config.apply_spec_augment = False
+        return network
 
     def request(self, sample: Sample) -> Json:
         """Language and task; a null language is detected. Raises RowError when the sample's own are wrong."""
@@ -141,11 +145,24 @@ class Whisper(Adapter):
 
         return torch.stack([self._loss(network, part) for part in self._parts(batch)]).sum()
 
+    def spec_augment(
+        self, batch: Batch, settings: SpecAugment, random: Sequence[np.random.Generator]
+    ) -> None:
+        """Mask the features where the clips are, never their padding."""
+        features = batch.tensors.get("input_features")
+        if features is None:
+            super().spec_augment(batch, settings, random)
+        else:
+            clips = features if self._window is None else features.transpose(1, 2)
+            lengths = batch.tensors["attention_mask"].sum(1).tolist()
+            for clip, frames, generator in zip(clips, lengths, random, strict=True):
+                mask(clip[:frames], settings, generator)
+
     def render(self, sample: Sample) -> Rendered:
         """The decoder's tokens with the label mask, the encoder's shapes, the language and the task."""
         language, task = self._wanted(sample)
         batch = self.encode([sample])
-        start, labels = self._start, self._labels(sample)
+        start, labels = self._labels.start, self._labels.row(sample, language, task)
         tokens = [(self._tokenizer.convert_ids_to_tokens(start), False)]
         tokens += [(self._tokenizer.convert_ids_to_tokens(label), True) for label in labels]
         shapes = {
@@ -215,32 +232,13 @@ class Whisper(Adapter):
         return {name: torch.cat([clip[name] for clip in found]) for name in found[0]}
 
     def _targets(self, samples: Sequence[Sample]) -> dict[str, Any]:
-        """`labels` and `decoder_input_ids`, (clips, longest target), padded with -100 and the pad token."""
-        import torch
-
+        rows = []
         for sample in samples:
-            if self._controls.languages and self._wanted(sample)[0] is None:
+            language, task = self._wanted(sample)
+            if self._controls.languages and language is None:
                 raise RowError(f"sample '{sample.id}' has no language, which its labels begin with")
-        rows = [self._labels(sample) for sample in samples]
-        width = max(map(len, rows))
-        labels = [row + [IGNORED_LABEL] * (width - len(row)) for row in rows]
-        pad = int(self._settings.pad_token_id)
-        inputs = [[self._start, *row[:-1]] + [pad] * (width - len(row)) for row in rows]
-        return {"labels": torch.tensor(labels), "decoder_input_ids": torch.tensor(inputs)}
-
-    def _labels(self, sample: Sample) -> list[int]:
-        """Prefix, text and end token; the decoder's start is not a label. Raises RowError."""
-        language, task = self._wanted(sample)
-        if not isinstance(sample.target, str):
-            raise RowError(f"sample '{sample.id}' has no text to learn from, but {sample.target!r}")
-        # Not through the tokenizer's own prefix, which is a setting that threads would share.
-        text = self._tokenizer(sample.target, add_special_tokens=False).input_ids
-        labels = [*self._controls.prefix(language, task), *text, generation.end_token(self._settings)]
-        if len(labels) > self._positions:
-            raise RowError(
-                f"sample '{sample.id}' has a target of {len(labels)} tokens, more than {self._positions}"
-            )
-        return labels
+            rows.append(self._labels.row(sample, language, task))
+        return self._labels.tensors(rows)
 
     def _parts(self, batch: Batch) -> Iterator[dict[str, Any]]:
         """The batch's tensors; cut into clips of one length, without padding, for a cousin."""
@@ -279,7 +277,9 @@ class Whisper(Adapter):
     def _by_prompt(self, batch: Batch, inputs: dict[str, Any]) -> list[Output]:
         import torch
 
-        prompts = [[self._start, *self._controls.prefix(*self._wanted(sample))] for sample in batch.samples]
+        prompts = [
+            [self._labels.start, *self._controls.prefix(*self._wanted(sample))] for sample in batch.samples
+        ]
         prompt = torch.tensor(prompts, device=self.weights.device)
         return self._read(generation.by_prompt(self.model, inputs, self._settings, prompt))
 
