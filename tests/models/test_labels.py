@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,6 +45,61 @@ def test_labels_read_back_as_prefix_text_and_end(checkpoints: Folders, name: str
         assert tokenizer.decode(inputs[:1]) == START[name]
         assert inputs[1 : len(labels)] == labels[:-1], "each position predicts the token after it"
         assert row[len(labels) :] == [-100] * (len(row) - len(labels))
+
+
+GOLDEN = {
+    "bytes": (
+        [sample(0.5, 0, target="hi", language="fr", task="translate"), sample(0.5, 1, target="a b")],
+        """
+        <|startoftranscript|> <|fr|> <|translate|> <|notimestamps|> h i <|endoftext|>
+        <|fr|> <|translate|> <|notimestamps|> h i <|endoftext|> -
+        <|startoftranscript|> <|en|> <|transcribe|> <|notimestamps|> a Ġ b
+        <|en|> <|transcribe|> <|notimestamps|> a Ġ b <|endoftext|>
+        """,
+    ),
+    "multilingual": (
+        [sample(0.5, 0, target="hello", language="yue"), sample(0.5, 1, target="", task="translate")],
+        """
+        <|startoftranscript|> <|yue|> <|transcribe|> <|notimestamps|> he l lo
+        <|yue|> <|transcribe|> <|notimestamps|> he l lo <|endoftext|>
+        <|startoftranscript|> <|en|> <|translate|> <|notimestamps|> <|endoftext|> <|endoftext|> <|endoftext|>
+        <|en|> <|translate|> <|notimestamps|> <|endoftext|> - - -
+        """,
+    ),
+    "english": (
+        [sample(0.5, 0, target="no"), sample(0.5, 1, target="yes!")],
+        """
+        <|startoftranscript|> <|notimestamps|> n o <|endoftext|> <|endoftext|>
+        <|notimestamps|> n o <|endoftext|> - -
+        <|startoftranscript|> <|notimestamps|> y e s !
+        <|notimestamps|> y e s ! <|endoftext|>
+        """,
+    ),
+}
+"""Clips and, for each, what the decoder sees and what it learns, token by token; - is -100."""
+
+
+@pytest.mark.parametrize("name", list(GOLDEN))
+def test_golden_batch_token_by_token(checkpoints: Folders, name: str) -> None:
+    clips, golden = GOLDEN[name]
+    made = adapter(checkpoints[name], language="en")
+    tokenizer = made.weights.processor.tokenizer
+    assert tokenizer.pad_token_id == tokenizer.eos_token_id, "the hard case: padding is no label all the same"
+    tensors = made.encode(clips, with_targets=True).tensors
+    rows = [
+        [tokenizer.convert_ids_to_tokens(token) if token != -100 else "-" for token in row]
+        for pair in zip(tensors["decoder_input_ids"].tolist(), tensors["labels"].tolist(), strict=True)
+        for row in pair
+    ]
+    assert rows == [line.split() for line in golden.strip().splitlines()]
+
+
+@pytest.mark.parametrize("setting", [{"language": "fr"}, {"task": "translate"}])
+def test_english_only_checkpoint_learns_english_transcripts(
+    checkpoints: Folders, setting: dict[str, Any]
+) -> None:
+    with pytest.raises(RowError, match="sample '0'"):
+        adapter(checkpoints["english"]).encode([sample(**setting)], with_targets=True)
 
 
 def test_prefix_is_what_whispers_own_tokenizer_writes(checkpoints: Folders) -> None:
