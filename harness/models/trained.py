@@ -22,6 +22,8 @@ ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 EXTRA_PARAMETERS = "extra_parameters.safetensors"
 MANIFEST = "harness.json"
 FILES = (ADAPTER_CONFIG, *ADAPTER_WEIGHTS, EXTRA_PARAMETERS, MANIFEST)
+FORMAT = 1
+"""Of the manifest."""
 DTYPES = ("float32", "bfloat16", "float16")
 # Keys of adapter_config.json that say where an adapter comes from, not what it does.
 DESCRIPTIVE = frozenset(

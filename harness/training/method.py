@@ -52,8 +52,9 @@ class Tuning:
     """A network that is ready to be trained.
 
     `network` is the PeftModel around the transformers model, or that itself when the method is full. `parts`
-    add up to `trainable` and `total`: the parameters in use, LoRA included. `initial` holds PiSSA's first
-    adapters, which are subtracted when the adapter is saved.
+    add up to `trainable` and `total`: the parameters in use, LoRA included. `extra` are the names (in the
+    transformers model) of trained parameters that PEFT doesn't save. `initial` holds PiSSA's first adapters
+    by name in `network`; they are subtracted when the adapter is saved.
     """
 
     network: Any
@@ -61,6 +62,7 @@ class Tuning:
     targets: Sequence[TargetRow]
     trainable: int
     total: int
+    extra: Sequence[str] = ()
     initial: Mapping[str, Tensor] = field(default_factory=dict)
 
     def state(self) -> dict[str, Tensor]:
@@ -181,29 +183,31 @@ def _with_lora(model: Any, parts: Parts, info: AdapterInfo, train: Train) -> Tun
         network = get_peft_model(model, config, adapter_name=ADAPTER_NAME, low_cpu_mem_usage=on_meta)
     keep_in_float32(network)
     _check_copies(model, modules)
-    for parameter in bare:
-        parameter.requires_grad_(True)
+    for name in bare:
+        model.get_parameter(name).requires_grad_(True)
     tuning = _counted(network, model, parts, matched)
+    tuning.extra = bare
     if pissa:
         tuning.initial = {name: value for name, value in tuning.state().items() if ".lora_" in name}
     return tuning
 
 
-def _in_full(model: Any, parts: Parts) -> tuple[list[str], list[Any]]:
-    """What is trained in full beside LoRA: names of leaf modules, and parameters that no leaf module has."""
+def _in_full(model: Any, parts: Parts) -> tuple[list[str], list[str]]:
+    """Names of what is trained in full beside LoRA: leaf modules, and parameters that no leaf module has."""
     from torch import nn
 
     names: dict[int, list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
         names.setdefault(id(parameter), []).append(name)
-    modules, bare = [], []
+    modules: list[str] = []
+    bare: list[str] = []
     for name, module in model.named_modules():
-        own = [value for value in module.parameters(recurse=False) if value.requires_grad]
+        own = {key: value for key, value in module.named_parameters(name, False) if value.requires_grad}
         if not own or parts.state(name) != "full":
             continue
-        for parameter in own:
+        for parameter in own.values():
             _refuse_tied(names[id(parameter)], parts)
-        if any(module.children()) or isinstance(module, nn.ParameterList | nn.ParameterDict):
+        if any(True for _ in module.children()) or isinstance(module, nn.ParameterList | nn.ParameterDict):
             bare.extend(own)
         else:
             modules.append(name)
