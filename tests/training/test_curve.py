@@ -68,7 +68,7 @@ def test_table_has_a_row_per_step_and_every_digit(tmp_path: Path) -> None:
     "made", [curve(), Curve(), Curve([], [(0, {"wer": math.nan})]), Curve(curve().losses[:1])], ids=range(4)
 )
 def test_picture_is_drawn_of_any_curve(tmp_path: Path, made: Curve) -> None:
-    made.write(tmp_path, "tâche 任务 $x_", "wer", False)
+    made.write(tmp_path, "tâche 任务 $x_$", "wer", False)
     head = (tmp_path / "curve.png").read_bytes()[:24]
     assert head.startswith(b"\x89PNG")
     assert struct.unpack(">II", head[16:]) == (WIDTH, HEIGHT)
