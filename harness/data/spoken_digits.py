@@ -26,11 +26,10 @@ WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight",
 _SHARED_OUT_FROM = 3
 _SHARES = {"train": range(6), "validation": range(6, 8), "test": range(8, 10)}
 _BABBLERS = 6
-VOICES = {
-    "known": ("en-us", "en-gb", "en-gb-scotland", "en-us+f3"),
-    "unheard": ("en-029", "en-gb-x-gbcwmd", "en-us+klatt2"),
-}
-"""Sets of voices: what the quickstart's base checkpoint was trained on, and what it never heard."""
+_KNOWN = ("en-us", "en-gb", "en-gb-scotland", "en-us+f3")
+_UNHEARD = ("en-029", "en-gb-x-gbcwmd", "en-us+klatt2")
+VOICES = {"known": _KNOWN, "unheard": _UNHEARD, "all": (*_KNOWN, *_UNHEARD)}
+"""Sets of voices: what the quickstart's base checkpoint was trained on, what it never heard, and both."""
 Count: TypeAlias = Annotated[int, Field(ge=1)]
 
 
@@ -39,7 +38,7 @@ class SpokenDigitsOptions(Options):
 
     voices: tuple[str, ...] = Field(default=VOICES["known"], min_length=1)
     """eSpeak NG voices, taken in turn: language codes with, perhaps, a variant (en-us+f3); or the name of a
-    set: known (the quickstart's base checkpoint was trained on these), unheard (it never heard those)."""
+    set: known (the quickstart's base checkpoint was trained on these), unheard (it never heard those), all."""
     n: Count | dict[str, Count] = 100
     """Utterances per split, or a number for each split's name."""
     digits: tuple[int, int] = (2, 5)

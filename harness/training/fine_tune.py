@@ -1,0 +1,222 @@
+"""A checkpoint, data and settings to a fine-tuned checkpoint: reads like a table of contents.
+
+The work folder holds checkpoints as long as the training lasts, the result's folder appears whole at its end.
+Whatever interrupts it, the same call goes on from the last good checkpoint.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.data import Dataset
+from harness.data.augment import Augmenter
+from harness.errors import RunError
+from harness.models.base import Adapter
+from harness.processes import Processes
+from harness.progress import progress
+from harness.spec.training import Augment, Train
+from harness.training import order, output
+from harness.training.checkpoints import Checkpoints, step_of
+from harness.training.curve import Curve
+from harness.training.loader import Encoder, Loader
+from harness.training.method import Tuning, prepare
+from harness.training.stop import StopRequest
+from harness.training.trainer import HarnessTrainer, arguments, check_trackers
+from harness.training.watcher import Evaluate, Rhythm, Watcher
+
+EVALUATIONS = 10
+"""How often a training is scored when the task doesn't say."""
+
+
+@dataclass(frozen=True)
+class FineTuned:
+    """What a training made and how: `folder` holds it, `scores` are those of the best step on validation.
+
+    `left_out` are training samples that could not be used, id to reason; `resumed_from` is the step that an
+    interrupted training went on from; `reused` says that it was finished before.
+    """
+
+    folder: Path
+    method: str
+    steps: int
+    best_step: int
+    seconds: float
+    trainable: int
+    total: int
+    scores: Mapping[str, float]
+    curve: Curve
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    resumed_from: int | None = None
+    reused: bool = False
+
+
+@dataclass(frozen=True)
+class Job:
+    """A training that is to be done.
+
+    `adapter` has fresh weights without an adapter; after the training they are the best ones. `evaluate`
+    scores them as they are on the validation split; `metric` selects (None: the last step is kept). `folder`
+    is for the result, `work` for checkpoints while it lasts, `base` what the task's ./ paths are relative to.
+    """
+
+    adapter: Adapter
+    train: Train
+    dataset: Dataset
+    evaluate: Evaluate | None
+    metric: str | None
+    higher_is_better: bool
+    base: Path
+    folder: Path
+    work: Path
+    manifest: Mapping[str, Any]
+    workers: int = 4
+    processes: Processes = field(default_factory=Processes)
+    show_progress: bool = True
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of the whole training."""
+        return order.number_of_steps(self.train, self.dataset.size)
+
+
+def fine_tune(job: Job) -> FineTuned:
+    """Train, keep the best step, write the result.
+
+    Raises AdapterError for settings that don't fit the network, RunError when it stops before its end: with
+    the same job it goes on from the last checkpoint.
+    """
+    check_trackers(job.train.report_to)
+    tuning = prepare(job.adapter.model, job.adapter.info, job.train)
+    checkpoints = Checkpoints(job.work)
+    if job.processes.main:
+        checkpoints.sweep()
+    found = job.processes.share(checkpoints.latest() if job.processes.main else None)
+    watcher, steps = _train(job, tuning, checkpoints, found)
+    best = steps if watcher.best_step is None else watcher.best_step
+    if watcher.best_step is not None:
+        tuning.load(checkpoints.best(best))
+    tuning.network.eval()
+    result = FineTuned(
+        folder=job.folder,
+        method=job.train.method,
+        steps=steps,
+        best_step=best,
+        seconds=watcher.seconds,
+        trainable=tuning.trainable,
+        total=tuning.total,
+        scores=dict(watcher.curve.scores).get(best, {}),
+        curve=watcher.curve,
+        left_out=watcher.left_out,
+        resumed_from=step_of(found) if found else None,
+    )
+    if job.processes.main:
+        output.save(job.folder, tuning, job.adapter, _manifest(job, result), watcher.curve)
+        shutil.rmtree(job.work, ignore_errors=True)
+    job.processes.wait()
+    return result
+
+
+def _train(job: Job, tuning: Tuning, checkpoints: Checkpoints, resume: Path | None) -> tuple[Watcher, int]:
+    """Run the steps that are left; what watched them, and the last one. Raises RunError after a signal."""
+    start = step_of(resume) if resume else 0
+    stop, loader = StopRequest(), _loader(job, start)
+    with (
+        stop.listening(),
+        progress("Training", job.steps, "steps", show=job.show_progress and job.processes.main) as bar,
+    ):
+        watcher = Watcher(_rhythm(job), tuning, loader, job.evaluate, checkpoints, stop, job.processes, bar)
+        trainer = HarnessTrainer(
+            job.adapter,
+            tuning,
+            loader,
+            arguments(
+                job.train,
+                job.steps,
+                work=job.work,
+                device=job.adapter.weights.device,
+                processes=job.processes,
+                name=job.folder.name,
+                trackers=job.train.report_to,
+            ),
+            watcher,
+            autocast=autocasts(job.train, job.adapter.weights.device),
+            checkpoints=checkpoints,
+            processes=job.processes,
+        )
+        if resume:
+            watcher.load(resume)
+        if start < job.steps and not watcher.out_of_patience:
+            trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+        else:
+            assert resume is not None
+            trainer.take_up(resume)
+    step = max(start, trainer.state.global_step)
+    if watcher.stopped and not watcher.finished(step):
+        raise RunError(
+            f"stopped by {stop.name or 'a signal'} after step {step} of {job.steps}",
+            "A checkpoint is kept: run the same command again and it goes on from there.",
+        )
+    return watcher, step
+
+
+def _loader(job: Job, start: int) -> Loader:
+    train, adapter = job.train, job.adapter
+    perturbs = train.augment.model_copy(update={"spec_augment": None}) != Augment()
+    augmenter = Augmenter(train.augment, job.base) if perturbs else None
+    encoder = Encoder(adapter, augmenter, train.augment.spec_augment, train.seed)
+
+    def steps(first: int) -> Any:
+        cost = adapter.cost if train.group_by_length else None
+        return order.steps(job.dataset, train.batch, train.seed, start=first, cost=cost, workers=job.workers)
+
+    return Loader(
+        encoder,
+        steps,
+        start=start,
+        micro=train.micro_batch,
+        workers=job.workers,
+        rank=job.processes.rank,
+        world=job.processes.world,
+        pin=adapter.weights.device.startswith("cuda"),
+    )
+
+
+def _rhythm(job: Job) -> Rhythm:
+    every = job.train.evaluate_every or max(1, round(job.steps / EVALUATIONS))
+    return Rhythm(
+        steps=job.steps,
+        evaluate_every=every,
+        save_every=job.train.save_every or every,
+        metric=job.metric,
+        higher_is_better=job.higher_is_better,
+        patience=job.train.patience,
+    )
+
+
+def autocasts(train: Train, device: str) -> bool:
+    """Whether the forward pass of training runs under bfloat16 autocast."""
+    import torch
+
+    if train.precision != "auto":
+        return train.precision == "bfloat16"
+    return device.startswith("cuda") and torch.cuda.is_bf16_supported()
+
+
+def _manifest(job: Job, result: FineTuned) -> dict[str, Any]:
+    return {
+        **job.manifest,
+        "train": {
+            "steps": result.steps,
+            "best_step": result.best_step,
+            "seconds": round(result.seconds, 1),
+            "trainable_parameters": result.trainable,
+            "total_parameters": result.total,
+            "left_out": dict(result.left_out),
+            "curve": result.curve.to_json(),
+        },
+        "scores": dict(result.scores),
+    }
