@@ -155,8 +155,9 @@ class Whisper(Adapter):
         else:
             clips = features if self._window is None else features.transpose(1, 2)
             lengths = batch.tensors["attention_mask"].sum(1).tolist()
-            for clip, frames, generator in zip(clips, lengths, random, strict=True):
-                mask(clip[:frames], settings, generator)
+            with single_thread():
+                for clip, frames, generator in zip(clips, lengths, random, strict=True):
+                    mask(clip[:frames], settings, generator)
 
     def render(self, sample: Sample) -> Rendered:
         """The decoder's tokens with the label mask, the encoder's shapes, the language and the task."""
