@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -10,6 +10,8 @@ from harness.models.base import Adapter
 from harness.models.checkpoint import HUB_ID
 from harness.models.languages import language_code
 from harness.models.trained import EXTRA_PARAMETERS
+from harness.spec.training import Lora, Train
+from harness.training.curve import PNG
 
 PIPELINE_TAGS = {
     "asr": "automatic-speech-recognition",
@@ -19,8 +21,8 @@ ISO_CODES = {"jw": "jv"}
 """Whisper's codes that ISO 639 spells differently."""
 
 
-def card(manifest: Mapping[str, Any], adapter: Adapter, *, whole: bool, extra: bool) -> str:
-    """README.md of a fine-tune. `whole`: it is a checkpoint, else an adapter; `extra`: it has a sidecar.
+def card(manifest: Mapping[str, Any], adapter: Adapter, present: Collection[str], *, whole: bool) -> str:
+    """README.md of a fine-tune that has the files `present`. `whole`: it is a checkpoint, not an adapter.
 
     The base model is named in the front matter only when it is on the Hub; a local path never is.
     """
@@ -30,13 +32,13 @@ def card(manifest: Mapping[str, Any], adapter: Adapter, *, whole: bool, extra: b
     sections = [
         f"---\n{_front_matter(manifest, name, whole=whole)}\n---",
         f"# {name.rpartition('/')[2]} fine-tuned for {task}",
-        _summary(task, name, spec, whole=whole),
+        _summary(task, name, manifest, whole=whole),
         "## Scores\n\n" + _scores(manifest, train),
         "## Training\n\n" + _training(spec.get("train") or {}, train, manifest),
-        "![Loss and score over the steps](curve.png)",
-        "## How to load it\n\n" + _loading(name, adapter, whole=whole, extra=extra),
+        f"![Loss and score over the steps]({PNG})" if PNG in present else "",
+        "## How to load it\n\n" + _loading(name, adapter, whole=whole, extra=EXTRA_PARAMETERS in present),
     ]
-    return "\n\n".join(sections) + "\n"
+    return "\n\n".join(filter(None, sections)) + "\n"
 
 
 def base_name(checkpoint: str, revision: str | None) -> str:
@@ -82,8 +84,10 @@ def _data_path(spec: Mapping[str, Any]) -> str:
     return str(data.get("path", ""))
 
 
-def _summary(task: str, name: str, spec: Mapping[str, Any], *, whole: bool) -> str:
-    what = "A full fine-tune" if whole else "A LoRA adapter"
+def _summary(task: str, name: str, manifest: Mapping[str, Any], *, whole: bool) -> str:
+    spec = manifest.get("spec") or {}
+    merged = "A LoRA fine-tune, merged into the weights," if "merged" in manifest else "A full fine-tune"
+    what = merged if whole else "A LoRA adapter"
     path = _data_path(spec)
     data = path if _dataset(spec) or path.startswith("synthetic:") else PurePath(path).name
     lines = [f"{what} of `{name}` for the task `{task}`" + (f", trained on `{data}`." if data else ".")]
@@ -102,18 +106,19 @@ def _scores(manifest: Mapping[str, Any], train: Mapping[str, Any]) -> str:
 
 
 def _training(settings: Mapping[str, Any], train: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
-    lora = settings.get("lora") or {}
+    chosen = Train.model_construct(**settings)
+    rank = Lora.model_construct(**settings.get("lora") or {}).rank
     trainable, total = train.get("trainable_parameters", 0), train.get("total_parameters", 0)
     rows = {
         "method": manifest.get("method"),
         "trained parameters": f"{trainable:,} of {total:,}" if total else None,
         "steps": train.get("steps"),
-        "samples per step": settings.get("batch"),
-        "peak learning rate": settings.get("learning_rate"),
-        "schedule": settings.get("schedule"),
-        "optimizer": settings.get("optimizer"),
-        "LoRA rank": lora.get("r") if manifest.get("method") == "lora" else None,
-        "seed": settings.get("seed"),
+        "samples per step": chosen.batch if settings else None,
+        "peak learning rate": chosen.peak_learning_rate if settings else None,
+        "schedule": chosen.schedule if settings else None,
+        "optimizer": chosen.optimizer if settings else None,
+        "LoRA rank": rank if settings and chosen.method == "lora" else None,
+        "seed": chosen.seed if settings else None,
         "precision of the weights": manifest.get("dtype"),
         "libraries": ", ".join(f"{key} {value}" for key, value in (manifest.get("versions") or {}).items()),
     }
@@ -145,5 +150,5 @@ def _loading(name: str, adapter: Adapter, *, whole: bool, extra: bool) -> str:
     with_library = "transformers" if whole else "PEFT"
     return (
         f"With {with_library}:\n\n```python\n" + "\n".join(code) + f"\n```\n{note}\n"
-        f"With [mm-harness](https://pypi.org/project/mm-harness/):\n\n```\n{command}\n```"
+        f"With mm-harness:\n\n```\n{command}\n```"
     )

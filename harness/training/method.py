@@ -1,22 +1,17 @@
-"""What of a network is trained: everything, parts of it, or LoRA adapters beside it (through PEFT).
-
-LoRA: Hu et al. 2021; rsLoRA: Kalajdzievski 2023; DoRA: Liu et al. 2024; PiSSA: Meng et al. 2024.
-"""
+"""What of a network is trained: everything, parts of it, or LoRA beside it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import AdapterError, RunError
-from harness.models.attach import ADAPTER_NAME, keep_in_float32, quiet_peft
 from harness.models.base import AdapterInfo
 from harness.models.weights import Weights, quiet
 from harness.spec.training import Train
-from harness.training import targets
+from harness.training import lora
 from harness.training.parts import Parts
 
 if TYPE_CHECKING:
@@ -40,7 +35,7 @@ class PartRow:
 
 @dataclass(frozen=True)
 class TargetRow:
-    """One LoRA target: how many modules it matched, and how many parameters their adapters have."""
+    """One LoRA target: how many layers it matched, and how many parameters their adapters have."""
 
     target: str
     modules: int
@@ -93,7 +88,7 @@ def prepare(model: Any, info: AdapterInfo, train: Train) -> Tuning:
     """Make a freshly loaded network trainable as the task says, in place; LoRA is drawn from `train.seed`.
 
     Parameters that the network itself keeps fixed (sinusoidal positions) are not trained by any method.
-    Raises AdapterError for an unknown part, a target that matches no module, weights that are tied beyond a
+    Raises AdapterError for an unknown part, a target that matches no layer, weights that are tied beyond a
     part trained in full beside LoRA, and when nothing would be trained.
     """
     parts = Parts.of(info, train)
@@ -153,123 +148,17 @@ def _fix_what_the_family_fixes(model: Any) -> None:
             blueprint = type(model)(deepcopy(model.config))
         fixed = {name for name, value in blueprint.named_parameters() if not value.requires_grad}
         for name, parameter in model.named_parameters():
-            parameter.requires_grad_(name not in fixed)
+            if name in fixed:
+                parameter.requires_grad_(False)
 
 
 def _with_lora(model: Any, parts: Parts, info: AdapterInfo, train: Train) -> Tuning:
-    from peft import LoraConfig, get_peft_model
-
-    wanted = train.lora.targets or info.lora_targets
-    if not wanted:
-        raise AdapterError(
-            f"family '{info.family}' names no modules for LoRA", "Name them in train.lora.targets."
-        )
-    matched = targets.match(model, wanted, parts)
-    modules, bare = _in_full(model, parts)
-    on_meta = next(model.parameters()).is_meta
-    pissa = train.lora.init == "pissa" and not on_meta
-    config = LoraConfig(
-        r=train.lora.rank,
-        lora_alpha=train.lora.scale,
-        lora_dropout=train.lora.dropout,
-        use_rslora=train.lora.rslora,
-        use_dora=train.lora.dora,
-        init_lora_weights="pissa" if pissa else True,
-        target_modules=[name for names in matched.values() for name in names],
-        modules_to_save=modules or None,
-    )
-    _check_pissa(model, matched, train)
-    with quiet_peft(), _seeded(train.seed):
-        network = get_peft_model(model, config, adapter_name=ADAPTER_NAME, low_cpu_mem_usage=on_meta)
-    keep_in_float32(network)
-    _check_copies(model, modules)
-    for name in bare:
-        model.get_parameter(name).requires_grad_(True)
-    tuning = _counted(network, model, parts, matched)
-    tuning.extra = bare
-    if pissa:
+    injected = lora.inject(model, parts, info, train)
+    tuning = _counted(injected.network, model, parts, injected.matched)
+    tuning.extra = injected.extra
+    if injected.pissa:
         tuning.initial = {name: value for name, value in tuning.state().items() if ".lora_" in name}
     return tuning
-
-
-def _in_full(model: Any, parts: Parts) -> tuple[list[str], list[str]]:
-    """Names of what is trained in full beside LoRA: leaf modules, and parameters that no leaf module has."""
-    from torch import nn
-
-    names: dict[int, list[str]] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        names.setdefault(id(parameter), []).append(name)
-    modules: list[str] = []
-    bare: list[str] = []
-    for name, module in model.named_modules():
-        own = {key: value for key, value in module.named_parameters(name, False) if value.requires_grad}
-        if not own or parts.state(name) != "full":
-            continue
-        for parameter in own.values():
-            _refuse_tied(names[id(parameter)], parts)
-        if any(True for _ in module.children()) or isinstance(module, nn.ParameterList | nn.ParameterDict):
-            bare.extend(own)
-        else:
-            modules.append(name)
-    return modules, bare
-
-
-def _refuse_tied(names: Sequence[str], parts: Parts) -> None:
-    if len(names) > 1:
-        part = next(parts.part(name) for name in names if parts.state(name) == "full")
-        raise AdapterError(
-            f"train.parts.{part}: can't be trained in full beside LoRA, because its weights are tied: "
-            f"{' is '.join(names)}",
-            "PEFT would untie them. Give this part LoRA, or set train.method to full and freeze other parts.",
-        )
-
-
-def _check_copies(model: Any, wanted: Sequence[str]) -> None:
-    """PEFT compares the ends of names, so a short one could hit more than is meant."""
-    from peft.utils import ModulesToSaveWrapper
-
-    made = {name for name, module in model.named_modules() if isinstance(module, ModulesToSaveWrapper)}
-    if made != set(wanted):
-        raise AdapterError(
-            f"PEFT can't train these modules in full without others: {sorted(made - set(wanted))}",
-            "Give that part LoRA, or set train.method to full.",
-        )
-
-
-def _check_pissa(model: Any, matched: Mapping[str, Sequence[str]], train: Train) -> None:
-    """PiSSA as it can be saved: linear layers, a rank that each of them has, no DoRA."""
-    from torch import nn
-
-    if train.lora.init != "pissa":
-        return
-    if train.lora.dora:
-        raise AdapterError(
-            "train.lora: PiSSA with DoRA can't be saved as an adapter of the original weights",
-            "Leave out init: pissa, or dora.",
-        )
-    for name in (name for names in matched.values() for name in names):
-        module = model.get_submodule(name)
-        if not isinstance(module, nn.Linear):
-            raise AdapterError(
-                f"train.lora.init: PiSSA needs linear layers; {name} is {type(module).__name__}",
-                "Choose other targets, or leave out init: pissa.",
-            )
-        largest = min(module.in_features, module.out_features)
-        if train.lora.rank > largest:
-            raise AdapterError(
-                f"train.lora.r: PiSSA can't have rank {train.lora.rank}: {name} has only {largest}",
-                "Lower train.lora.r.",
-            )
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Adapters are drawn on the CPU; nobody else's random numbers change."""
-    import torch
-
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        yield
 
 
 def _checkpoint_activations(model: Any) -> None:

@@ -54,8 +54,8 @@ def save(
             save_adapter(writing, tuning, adapter.weights.checkpoint)
         else:
             save_checkpoint(writing, tuning.network, adapter.weights.checkpoint)
-        describe(writing, adapter, manifest, whole=not is_adapter(tuning))
         curve.write(writing, folder.name, metric, higher_is_better)
+        describe(writing, adapter, manifest, whole=not is_adapter(tuning))
 
 
 def is_adapter(tuning: Tuning) -> bool:
@@ -64,11 +64,11 @@ def is_adapter(tuning: Tuning) -> bool:
 
 
 def describe(folder: Path, adapter: Adapter, manifest: Mapping[str, Any], *, whole: bool) -> None:
-    """Write the manifest and the model card. `whole`: the folder is a checkpoint, not an adapter."""
+    """Write the manifest, and the model card last. `whole`: the folder is a checkpoint, not an adapter."""
     content = {"format": FORMAT} | dict(manifest)
     (folder / MANIFEST).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    extra = (folder / EXTRA_PARAMETERS).is_file()
-    (folder / CARD).write_text(card(content, adapter, whole=whole, extra=extra), encoding="utf-8")
+    present = {path.name for path in folder.iterdir()}
+    (folder / CARD).write_text(card(content, adapter, present, whole=whole), encoding="utf-8")
 
 
 def save_adapter(folder: Path, tuning: Tuning, base: Checkpoint) -> None:

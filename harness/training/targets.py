@@ -1,6 +1,7 @@
-"""Which modules get a LoRA adapter: names as in PEFT, or one regular expression over full names.
+"""Which linear layers get a LoRA adapter: names as in PEFT, or one regular expression over full names.
 
-PEFT counts a target that matches nothing, or only in part, as fine; here it is an error.
+PEFT takes a target that matches nothing for fine as long as another one does; here it is an error. It also
+puts LoRA into convolutions and embeddings, but speech models read their strides and weights past it.
 """
 
 from __future__ import annotations
@@ -14,37 +15,34 @@ from harness.registry import near
 from harness.training.parts import Parts
 
 NAME = re.compile(r"[\w.-]+")
-TAKING = ("Linear", "Embedding", "Conv1d", "Conv2d", "Conv3d")
-"""Classes of torch.nn whose modules can take LoRA; quantised linear layers are subclasses."""
 
 
 def match(model: Any, targets: Sequence[str], parts: Parts) -> dict[str, list[str]]:
-    """Target to the full names of the modules that get LoRA through it, each under one target only.
+    """Target to the full names of the layers that get LoRA through it, each under one target only.
 
-    A name means every module of that name ("q_proj", "self_attn.q_proj"); a single target that is no name is
-    a regular expression for full names. Modules in parts that are frozen or full stay out. Raises
-    AdapterError when a target matches no module.
+    A name means every linear layer of that name ("q_proj", "self_attn.q_proj"); a single target that is no
+    name is a regular expression for full names. Layers in parts that are frozen or full stay out. Raises
+    AdapterError when a target matches none.
     """
-    taking = _able(model)
+    linear = _linear(model)
     found: dict[str, list[str]] = {}
     taken: set[str] = set()
     for target in targets:
         wanted = _test(target, alone=len(targets) == 1)
-        matched = [name for name in taking if wanted(name)]
+        matched = [name for name in linear if wanted(name)]
         free = [name for name in matched if parts.state(name) == "lora"]
         if not free:
-            raise _no_module(target, matched, taking, parts)
+            raise _no_module(target, matched, linear, parts)
         found[target] = [name for name in free if name not in taken]
         taken.update(free)
     return found
 
 
-def _able(model: Any) -> list[str]:
-    """Full names of the modules that can take LoRA."""
+def _linear(model: Any) -> list[str]:
+    """Full names of the linear layers, quantised ones included."""
     from torch import nn
 
-    kinds = tuple(getattr(nn, kind) for kind in TAKING)
-    return [name for name, module in model.named_modules() if isinstance(module, kinds)]
+    return [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
 
 
 def _test(target: str, *, alone: bool) -> Callable[[str], bool]:
@@ -52,8 +50,8 @@ def _test(target: str, *, alone: bool) -> Callable[[str], bool]:
         return lambda name: name == target or name.endswith(f".{target}")
     if not alone:
         raise AdapterError(
-            f"train.lora.targets: '{target}' is not a module's name",
-            "Give names of modules, or one regular expression over full names and nothing else.",
+            f"train.lora.targets: '{target}' is not a layer's name",
+            "Give names of layers, or one regular expression over full names and nothing else.",
         )
     try:
         pattern = re.compile(target)
@@ -65,16 +63,16 @@ def _test(target: str, *, alone: bool) -> Callable[[str], bool]:
     return lambda name: pattern.fullmatch(name) is not None
 
 
-def _no_module(target: str, matched: Sequence[str], taking: Sequence[str], parts: Parts) -> AdapterError:
+def _no_module(target: str, matched: Sequence[str], linear: Sequence[str], parts: Parts) -> AdapterError:
     if matched:
         where = sorted({f"{parts.part(name)} ({parts.state(name)})" for name in matched})
         return AdapterError(
-            f"train.lora.targets: all {len(matched)} modules that '{target}' matches are in parts without "
+            f"train.lora.targets: all {len(matched)} layers that '{target}' matches are in parts without "
             f"LoRA: {', '.join(where)}",
             "Change train.parts, or the targets.",
         )
-    names = sorted({name.rpartition(".")[2] for name in taking})
+    names = sorted({name.rpartition(".")[2] for name in linear})
     return AdapterError(
-        f"train.lora.targets: '{target}' matches no module that can take LoRA",
-        f"{near(target, names)} Names of such modules: {', '.join(names)}.".strip(),
+        f"train.lora.targets: '{target}' matches no linear layer",
+        f"{near(target, names)} The network has: {', '.join(names)}.".strip(),
     )

@@ -1,0 +1,38 @@
+"""Samples made up on the spot, to see whether two networks say the same when there is no dataset at hand."""
+
+from __future__ import annotations
+
+from harness.data.audio import SampledAudio
+from harness.spec.kinds import KINDS
+from harness.types import Input, Sample
+
+RATE_HZ = 16_000
+SECONDS = 1.0
+TARGETS = ("one two", "three")
+
+
+def probe_samples(kind: str, language: str | None = None) -> list[Sample]:
+    """Two samples with the inputs of this kind of task: a second of seeded noise, a few words.
+
+    Targets are of different length; `language` is what they are said to be in.
+    """
+    meta = {} if language is None else {"language": language}
+    return [
+        Sample(
+            id=f"probe-{number}",
+            inputs={name: _input(name, number) for name in KINDS[kind].inputs},
+            target=target,
+            group=f"probe-{number}",
+            meta=meta,
+        )
+        for number, target in enumerate(TARGETS)
+    ]
+
+
+def _input(name: str, number: int) -> Input:
+    import numpy as np
+
+    if name != "audio":
+        return f"probe {number}"
+    noise = np.random.default_rng(number).standard_normal(round(SECONDS * RATE_HZ))
+    return SampledAudio((0.1 * noise).astype(np.float32), RATE_HZ, name=f"probe-{number}")
