@@ -223,6 +223,16 @@ def test_tied_weights_in_full_beside_lora(bases: dict[str, Path]) -> None:
     assert "method" in error.hint
 
 
+def test_module_whose_name_ends_another(bases: dict[str, Path]) -> None:
+    """PEFT would train q_proj in full too when asked for proj."""
+    from torch import nn
+
+    model = nn.ModuleDict({"proj": nn.Linear(2, 2), "q_proj": nn.Linear(2, 2), "key": nn.Linear(2, 2)})
+    info = replace(Whisper.info, lora_targets=("key",), parts={"head": "proj"})
+    with pytest.raises(AdapterError, match=r"in full without others: \['q_proj'\]"):
+        prepare(model, info, Train(steps=1, parts={"head": "full"}))
+
+
 def test_lora_part_of_a_full_training(bases: dict[str, Path]) -> None:
     assert (
         "Set train.method to lora" in refused(bases["whisper"], method="full", parts={"encoder": "lora"}).hint
