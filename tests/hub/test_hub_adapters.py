@@ -100,7 +100,7 @@ def test_adapter_comes_once_and_then_offline(hub: HubServer, ask: Callable[..., 
 
 
 def test_adapter_without_its_weights_offline(hub: HubServer, ask: Callable[..., Any]) -> None:
-    hub.fail(r"resolve/.*\.safetensors", status=503)
+    hub.fail(r"resolve/.*\.safetensors", status=403)  # a 503 would be tried again for long
     assert ask()["error"] == "RemoteError"
     hub.stop()
     assert "not on this machine" in ask(offline=True)["message"]
