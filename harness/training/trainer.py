@@ -194,6 +194,7 @@ def arguments(
             eval_strategy="no",
             ignore_data_skip=True,
             ddp_find_unused_parameters=False,
+            ddp_broadcast_buffers=False,  # a family's loss may call the network more often in one process
             use_cpu=device == "cpu",
             report_to=list(trackers) or "none",
             run_name=name,
