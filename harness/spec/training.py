@@ -186,6 +186,4 @@ class Train(Section):
     def _consistent(self) -> Train:
         if self.patience is not None and self.select_by == "last":
             raise ValueError("patience: nothing is evaluated when select_by is 'last'")
-        if self.method == "full" and self.lora != Lora() and "lora" not in self.parts.values():
-            raise ValueError("lora: has no effect when the method is full")
         return self

@@ -171,8 +171,8 @@ def test_the_first_metric_selects_unless_another_is_named(write):
         ("train.data.revision=main", "train.data: revision: a synthetic dataset has no"),
         ("train.keep=[{name: a, params: {voice: known}}]", "train.keep[0].params.voice: is not a parameter"),
         (
-            "train.keep=[{name: a, params: {voices: all}}]",
-            "train.keep[0].params: data.options.voices: there is no set of voices 'all'.",
+            "train.keep=[{name: a, params: {voices: everyone}}]",
+            "train.keep[0].params: data.options.voices: there is no set of voices 'everyone'.",
         ),
         ("train.steps=\"{stepps}\"", "train.steps: '{stepps}' is not a parameter of this task"),
         ("train.learning_rat=1", "train.learning_rat: unknown key. Did you mean 'learning_rate'?"),
