@@ -29,8 +29,12 @@ def condensed(table: Table) -> Table:
     """The table of runs for 80 columns: task, model and settings below each other."""
     title, headings, rows = table
     merged = [
-        (run, f"{task}\n{model} {settings}\n{samples} samples, {ended} UTC", score)
-        for run, task, model, settings, score, samples, ended in rows
+        (
+            run,
+            "\n".join(filter(None, (task, f"{model} {settings}", tuned, f"{n} samples, {ended} UTC"))),
+            score,
+        )
+        for run, task, model, settings, tuned, score, n, ended in rows
     ]
     return title, (headings[0], "task, model, settings", "score"), merged
 
@@ -75,19 +79,30 @@ def _runs(results: Path) -> Table:
             record.task,
             record.model.checkpoint,
             _settings(record),
+            _fine_tune(record),
             _scores(record),
             f"{record.metrics[record.primary].n}{' (limit)' if record.data.limit else ''}",
             record.ended.strftime("%Y-%m-%d %H:%M"),
         )
         for record in Store(results).runs()
     ]
-    return f"Runs in {results}", ("run", "task", "model", "settings", "score", "samples", "ended (UTC)"), rows
+    headings = ("run", "task", "model", "settings", "fine-tune", "score", "samples", "ended (UTC)")
+    return f"Runs in {results}", headings, rows
 
 
 def _settings(record: Record) -> str:
     """What tells this run from others of its task: parameters, adapter, precision."""
     params = [f"{name}={'none' if value is None else value}" for name, value in record.params.items()]
     return " ".join([*params, *filter(None, (record.model.adapter, record.model.dtype))])
+
+
+def _fine_tune(record: Record) -> str:
+    """How the model was fine-tuned, and the run of its base; empty for a base."""
+    if record.train is None and record.model.adapter is None:
+        return ""
+    of = f" of {record.parent[:SHORT_LENGTH]}" if record.parent else ""
+    how = f", {record.train.method}, {record.train.steps} steps" if record.train else ""
+    return f"fine-tune{of}{how}"
 
 
 def _scores(record: Record) -> str:

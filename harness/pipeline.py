@@ -1,85 +1,150 @@
-"""The order of the steps: data, model, predict, score, record. Nothing else knows it."""
+"""The order of the steps: data, base, fine-tune, compare, record. Nothing else knows it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from harness import data, models
-from harness.evaluation.journal import cache_folder
-from harness.evaluation.predict import Engine
+from harness.evaluation.evaluate import Evaluator, data_part, draft
 from harness.evaluation.score import Scorer
-from harness.evaluation.speed import SpeedMeter
 from harness.evaluation.stored import read_stored
 from harness.models.base import Adapter, Rendered
+from harness.outcome import CellResult, paired
 from harness.processes import Processes
-from harness.results.environment import environment
-from harness.results.record import DataPart, Draft, FailurePart, ModelPart, Record, SpeedPart
+from harness.results.record import ModelPart, Record, SpeedPart
 from harness.results.store import Store
 from harness.spec.digest import digest_of
 from harness.spec.kinds import KINDS
-from harness.spec.load import ResolvedTask
+from harness.spec.load import ResolvedTask, kept_cells
+from harness.spec.training import Keep
+from harness.tuning.bases import Bases, with_weights
+from harness.tuning.exportable import exportable
+from harness.tuning.lessons import Lessons, needed_data
+from harness.tuning.made import lineage, trained_model
 from harness.types import Sample
+
+if TYPE_CHECKING:
+    from harness.training.export import Parity
+    from harness.training.fine_tune import FineTuned
+    from harness.tuning.plan import TrainingPlan
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Options:
     """What a command asks for besides the task.
 
-    `limit` is a number of samples; `reuse` false predicts anew what the cache has; `device` is "auto",
-    "cpu", "cuda:1", "mps".
+    `limit` is a number of samples; `train` says whether tasks with a train section are fine-tuned; `adapter`
+    is a trained one to score; `reuse` false predicts and trains anew what was done before; `device` is
+    "auto", "cpu", "cuda:1", "mps".
     """
 
     results: Path = Path("results")
     limit: int | None = None
+    train: bool = False
+    adapter: str | None = None
     device: str = "auto"
     offline: bool = False
     reuse: bool = True
     show_progress: bool = True
 
 
-def run(cells: Sequence[ResolvedTask], options: Options, processes: Processes) -> Iterator[Record]:
-    """Evaluate every cell of a task and store its record. Only the main process yields."""
-    loaded: dict[str, models.Weights] = {}
-    store = Store(options.results)
-    if processes.main:
-        store.sweep()
+@dataclass(frozen=True)
+class Part:
+    """What is scored of a cell: the task itself, or (`keep`) a check against forgetting."""
+
+    cell: ResolvedTask
+    dataset: data.Dataset
+    keep: Keep | None = None
+
+
+def run(cells: Sequence[ResolvedTask], options: Options, processes: Processes) -> Iterator[CellResult]:
+    """Score every cell's model and, where that is asked for, its fine-tune. Only the main process yields."""
+    bases, steps = _checked_bases(cells, options), _Steps(options, processes)
     for number, cell in enumerate(cells, start=1):
-        started = datetime.now(UTC)
-        adapter = _adapter(cell, options, loaded)
-        dataset = _dataset(cell, options)
-        engine = Engine(
-            adapter,
-            _context_folder(adapter, cell),
-            batch_size=cell.task.run.batch_size,
-            workers=cell.task.run.workers,
-            processes=processes,
-            reuse=options.reuse,
-            warm_up=not adapter.weights.device.startswith("cpu"),
-            show_progress=options.show_progress,
-            label=f" {number} of {len(cells)}" if len(cells) > 1 else "",
+        place = f"{number} of {len(cells)}" if len(cells) > 1 else ""
+        wanted = options.train and cell.task.train is not None
+        found = (steps.fine_tuned if wanted else steps.scored)(cell, bases.of(cell), place)
+        if found is not None:
+            yield found
+
+
+def train(cells: Sequence[ResolvedTask], options: Options, processes: Processes) -> Iterator[FineTuned]:
+    """Fine-tune every cell; nothing is scored but what chooses the best step."""
+    from harness.tuning.training import Training
+
+    bases = _checked_bases(cells, options)
+    for cell in _to_train(cells, options):
+        lessons = Lessons.of(cell, offline=options.offline)
+        training = Training.of(lessons, bases.of(cell), options.results, processes)
+        yield training.run(processes, reuse=options.reuse, show=options.show_progress)
+        training.adapter.weights.release()
+
+
+class _Steps:
+    """What is done with one cell; every method returns None in every process but the main one."""
+
+    def __init__(self, options: Options, processes: Processes) -> None:
+        self._options = options
+        self._processes = processes
+        self._store = Store(options.results)
+        if processes.main:
+            self._store.sweep()
+        self._evaluator = Evaluator(
+            self._store, processes, options.limit, options.reuse, options.show_progress
         )
-        meter, scorer = SpeedMeter(), Scorer(cell.task)
-        outcomes = meter.watch(engine.run(dataset))
-        if not processes.main:
-            list(outcomes)
-            continue
-        with store.samples_writer(scorer.schema()) as writer:
-            for batch in scorer.rows(outcomes):
-                writer.write(batch)
-        draft = _draft(
-            cell,
-            scorer,
-            started,
-            family=adapter.info.family,
-            model=_model_part(adapter),
-            data=_data_part(cell, dataset, scorer.n, options.limit, engine.fingerprint),
-            speed=meter.part(adapter.weights.device),
-        )
-        yield store.add(draft, writer.path)
+
+    def scored(self, cell: ResolvedTask, model: Adapter, place: str) -> CellResult | None:
+        """Score the model as it is."""
+        records = self._score([Part(cell, _dataset(cell, self._options))], model, place)
+        return CellResult(cell, records[0]) if self._processes.main else None
+
+    def fine_tuned(self, cell: ResolvedTask, base: Adapter, place: str) -> CellResult | None:
+        """Score the base, fine-tune it, score that, compare."""
+        lessons, parts = Lessons.of(cell, offline=self._options.offline), _parts(cell, self._options)
+        before = self._score(parts, base, f"{place} base")
+        parents = self._processes.share([record.run_id for record in before])
+        base.weights.release()
+        made = self._train(lessons, base, parents[0])
+        tuned = trained_model(cell, base, made.folder)
+        after = self._score(parts, tuned, f"{place} fine-tune", parents)
+        tuned.weights.release()
+        return self._compared(parts, before, after, made) if self._processes.main else None
+
+    def _train(self, lessons: Lessons, base: Adapter, parent: str) -> FineTuned:
+        from harness.tuning.training import Training
+
+        options, processes = self._options, self._processes
+        show = options.show_progress
+        training = Training.of(lessons, base, options.results, processes, parent, show=show)
+        made = training.run(processes, reuse=options.reuse, show=show)
+        training.adapter.weights.release()
+        return made
+
+    def _score(
+        self, parts: Sequence[Part], model: Adapter, place: str, parents: Sequence[str] = ()
+    ) -> list[Record]:
+        """Records of a model on all parts; `parents` are the runs of its base on them."""
+        found = []
+        for number, part in enumerate(parts):
+            own = lineage(part.cell, model, self._store, self._options.limit)
+            own = replace(own, parent=parents[number]) if parents else own
+            label = _label(f"{place}, {part.keep.name}" if part.keep else place)
+            adapter = with_weights(part.cell, model.weights)
+            found.append(self._evaluator.record(part.cell, adapter, part.dataset, own, label))
+        return [record for record in found if record is not None]
+
+    def _compared(
+        self, parts: Sequence[Part], before: Sequence[Record], after: Sequence[Record], made: FineTuned
+    ) -> CellResult:
+        pairs = [paired(self._store, *records) for records in zip(before, after, strict=True)]
+        kept = [pair.check(part.keep) for part, pair in zip(parts, pairs, strict=True) if part.keep]
+        return CellResult(parts[0].cell, before[0], made, pairs[0], kept)
 
 
 def score(cell: ResolvedTask, predictions: Path, options: Options) -> Record:
@@ -90,67 +155,90 @@ def score(cell: ResolvedTask, predictions: Path, options: Options) -> Record:
     with store.samples_writer(scorer.schema()) as writer:
         for batch in scorer.rows(stored.outcomes()):
             writer.write(batch)
-    draft = _draft(
+    found = draft(
         cell,
         scorer,
         started,
         family="stored",
         model=ModelPart(checkpoint=predictions.name, digest=stored.digest),
-        data=_data_part(cell, stored.dataset, scorer.n, options.limit, stored.fingerprint),
+        data=data_part(cell, stored.dataset, scorer.n, options.limit, stored.fingerprint),
         speed=SpeedPart(),
     )
-    return store.add(draft, writer.path)
+    return store.add(found, writer.path)
 
 
 def dry_run(cell: ResolvedTask, options: Options) -> tuple[Sample, Rendered]:
     """The first readable sample as the model would see it; no weights are loaded."""
-    adapter = _adapter(cell, options, {})
+    adapter = _bases(options).of(cell)
     window = next(_dataset(cell, options).windows())
     sample = window[0]
     return sample, adapter.render(sample)
 
 
+def plans(cells: Sequence[ResolvedTask], options: Options, processes: Processes) -> Iterator[TrainingPlan]:
+    """What the cells would train, each different training once; no weights are loaded.
+
+    Raises AdapterError when nothing would be trained, or when a part or a target isn't in the network.
+    """
+    from harness.tuning.plan import planned
+
+    bases = _bases(options)
+    seen: list[TrainingPlan] = []
+    for cell in _to_train(cells, options):
+        plan = planned(cell, bases.of(cell), Lessons.of(cell, offline=options.offline), processes)
+        if plan not in seen:
+            seen.append(plan)
+            yield plan
+
+
 def fetch(cells: Sequence[ResolvedTask], options: Options) -> Iterator[tuple[str, int]]:
     """Download what offline runs of these cells need: what was fetched, and its size in bytes."""
-    for cell in _distinct(cells):
-        task = cell.task
-        checkpoint = models.resolve(
-            task.model.checkpoint, task.model.revision, base=cell.base, offline=options.offline
-        )
-        models.check_kind(models.family_of(checkpoint, task.model.family), task.kind)
+    for cell in _distinct(cells, lambda cell: cell.task.model.model_dump(mode="json")):
+        model = cell.task.model
+        checkpoint = models.resolve(model.checkpoint, model.revision, base=cell.base, offline=options.offline)
+        models.check_kind(models.family_of(checkpoint, model.family), cell.task.kind)
         yield f"checkpoint {checkpoint.name}", checkpoint.bytes()
-        for file in data.fetch(task.data, base=cell.base):
+    if options.adapter is not None:
+        adapter = models.resolve_adapter(options.adapter, base=Path.cwd(), offline=options.offline)
+        yield f"adapter {adapter.name}", sum(path.stat().st_size for path in adapter.folder.iterdir())
+    needs = [need for cell in cells for need in needed_data(cell, training=options.train)]
+    for need in _distinct(needs, lambda need: [need.section.model_dump(mode="json"), need.split]):
+        for file in data.fetch(need.section, base=need.base, split=need.split):
             yield f"data {file.path}", file.bytes
 
 
-def _distinct(cells: Sequence[ResolvedTask]) -> list[ResolvedTask]:
-    """One cell for each checkpoint and dataset."""
-    wanted = {
-        digest_of(
-            [
-                cell.task.model.model_dump(mode="json"),
-                cell.task.data.model_dump(mode="json", exclude={"options"}),
-            ]
-        ): cell
-        for cell in cells
-    }
-    return list(wanted.values())
+def export(name: str, out: Path, dtype: str, options: Options, model: str | None) -> Parity:
+    """Merge an adapter into its base, or into `model`, as a checkpoint of its own in the folder `out`.
+
+    Raises AdapterError where merging would change what the model says.
+    """
+    from harness.training import export as exports
+
+    adapter = models.resolve_adapter(name, base=Path.cwd(), offline=options.offline)
+    return exports.export(exportable(adapter, options.device, options.offline, model), out, dtype)
 
 
-def _adapter(cell: ResolvedTask, options: Options, loaded: dict[str, models.Weights]) -> Adapter:
-    """The task's adapter; cells with the same model share its weights."""
-    key = digest_of(cell.task.model.model_dump(mode="json"))
-    adapter = models.load(
-        cell.task.model,
-        cell.task.generate,
-        cell.task.kind,
-        base=cell.base,
-        device=options.device,
-        offline=options.offline,
-        weights=loaded.get(key),
-    )
-    loaded[key] = adapter.weights
-    return adapter
+def _bases(options: Options) -> Bases:
+    return Bases(device=options.device, offline=options.offline, adapter=options.adapter)
+
+
+def _checked_bases(cells: Sequence[ResolvedTask], options: Options) -> Bases:
+    """The cells' models. Raises AdapterError for a training that doesn't fit, before any of them begins."""
+    bases = _bases(options)
+    for cell in _to_train(cells, options):
+        from harness.tuning.plan import check
+
+        check(cell, bases.of(cell))
+    return bases
+
+
+def _to_train(cells: Sequence[ResolvedTask], options: Options) -> list[ResolvedTask]:
+    return [cell for cell in cells if options.train and cell.task.train is not None]
+
+
+def _parts(cell: ResolvedTask, options: Options) -> list[Part]:
+    kept = [Part(inner, _dataset(inner, options), keep) for keep, inner in kept_cells(cell)]
+    return [Part(cell, _dataset(cell, options)), *kept]
 
 
 def _dataset(cell: ResolvedTask, options: Options) -> data.Dataset:
@@ -163,68 +251,14 @@ def _dataset(cell: ResolvedTask, options: Options) -> data.Dataset:
     )
 
 
-def _context_folder(adapter: Adapter, cell: ResolvedTask) -> Path:
-    """Cache folder of everything that decides outputs besides the sample."""
-    from importlib.metadata import version
-
-    context = digest_of(
-        {
-            "checkpoint": adapter.weights.checkpoint.digest(),
-            "family": [adapter.info.family, adapter.info.version],
-            "generate": cell.task.generate.model_dump(mode="json"),
-            "kind": cell.task.kind,
-            "dtype": adapter.weights.dtype,
-            "attention": adapter.weights.attention,
-            "transformers": version("transformers"),
-        }
-    )
-    return cache_folder() / "predictions" / context[:2] / context
+def _label(place: str) -> str:
+    """What the progress of an evaluation says besides."""
+    return f" {place.strip()}" if place.strip() else ""
 
 
-def _model_part(adapter: Adapter) -> ModelPart:
-    checkpoint = adapter.weights.checkpoint
-    return ModelPart(
-        checkpoint=checkpoint.name,
-        revision=checkpoint.revision,
-        digest=checkpoint.digest(),
-        parameters=checkpoint.parameters(),
-        dtype=adapter.weights.dtype,
-    )
-
-
-def _data_part(
-    cell: ResolvedTask, dataset: data.Dataset | None, n: int, limit: int | None, fingerprint: str
-) -> DataPart:
-    spec = cell.task.data
-    return DataPart(
-        path=spec.path,
-        name=spec.name,
-        split=dataset.split if dataset else getattr(spec.splits, spec.split) or spec.split,
-        revision=dataset.revision if dataset else None,
-        n=n,
-        limit=limit,
-        fingerprint=fingerprint,
-    )
-
-
-def _draft(cell: ResolvedTask, scorer: Scorer, started: datetime, **parts: Any) -> Draft:
-    metrics = scorer.parts()
-    return Draft(
-        spec_id=cell.spec_id,
-        task=cell.task.name,
-        kind=cell.task.kind,
-        primary=next(iter(metrics)),
-        metrics=metrics,
-        failures=FailurePart(
-            n=scorer.failures.total(),
-            by_type=dict(scorer.failures),
-            threshold=cell.task.run.max_failures,
-        ),
-        environment=environment(),
-        params=dict(cell.task.params),
-        spec=cell.task.model_dump(mode="json"),
-        seed=cell.task.generate.seed,
-        started=started,
-        ended=datetime.now(UTC),
-        **parts,
-    )
+def _distinct(things: Iterable[T], meaning: Callable[[T], Any]) -> list[T]:
+    """The first of those that mean the same."""
+    found: dict[str, T] = {}
+    for thing in things:
+        found.setdefault(digest_of(meaning(thing)), thing)
+    return list(found.values())

@@ -14,7 +14,7 @@ from rich.text import Text
 from harness.evaluation.statistics import MIN_CLUSTERS
 from harness.evaluation.worst import costliest_text
 from harness.models.base import Rendered
-from harness.results.record import MetricPart, Record
+from harness.results.record import MetricPart, Record, TrainPart
 from harness.results.store import SHORT_LENGTH, Store
 from harness.types import Sample
 
@@ -49,12 +49,16 @@ def score_table(records: Sequence[Record], cells: Sequence[Mapping[str, Any]]) -
     for record, cell in zip(records, cells, strict=True):
         run, speed = [plain(cell.get(name, "")) for name in names], speed_text(record)
         for key, metric in record.metrics.items():
-            arrow = "↑" if metric.higher_is_better else "↓"
-            heading = f"{escape(key.upper())} {arrow}{metric.unit}"
-            table.add_row(*run, heading, *score_texts(metric), scored_text(record, metric), speed)
+            scores = score_texts(metric)
+            table.add_row(*run, metric_name(key, metric), *scores, scored_text(record, metric), speed)
             run, speed = [""] * len(names), ""
         table.add_section()
     return table
+
+
+def metric_name(key: str, metric: MetricPart) -> str:
+    """The metric with its direction and unit: WER ↓%."""
+    return f"{escape(key.upper())} {'↑' if metric.higher_is_better else '↓'}{metric.unit}"
 
 
 def legend(records: Sequence[Record]) -> Iterable[RenderableType]:
@@ -154,6 +158,10 @@ def _facts(record: Record, store: Store) -> Iterable[tuple[str, str]]:
     model, data, generate = record.model, record.data, record.spec.get("generate", {})
     yield "run", record.run_id
     yield "model", _joined(model.checkpoint, model.revision, model.adapter, model.dtype)
+    if record.train is not None:
+        yield "training", train_text(record.train)
+    if record.parent is not None:
+        yield "base", record.parent
     yield "data", _joined(data.path, data.name, data.revision, f"split {data.split}")
     if generate:
         yield "generate", ", ".join(f"{key} {value}" for key, value in generate.items() if value is not None)
@@ -163,6 +171,15 @@ def _facts(record: Record, store: Store) -> Iterable[tuple[str, str]]:
     yield "ran", f"{record.started:%Y-%m-%d %H:%M:%S} to {record.ended:%H:%M:%S} (UTC)"
     yield "record", str(store.record_path(record.run_id))
     yield "samples", str(store.samples_path(record.run_id))
+
+
+def train_text(part: TrainPart) -> str:
+    """How a fine-tune was made, in one line."""
+    of = f" of {part.total_parameters:,}" if part.total_parameters else ""
+    trained = f", {part.trainable_parameters:,}{of} parameters" if part.trainable_parameters else ""
+    seconds = f" in {part.seconds:.0f} s" if part.seconds is not None else ""
+    best = f", best at {part.best_step}" if part.curve else ""
+    return f"{part.method}{trained}, {part.steps} steps{seconds}{best}"
 
 
 def _joined(*parts: str | None) -> str:
@@ -183,7 +200,6 @@ def rendered_report(sample: Sample, rendered: Rendered, cell: str = "") -> Rende
         tokens,
         Text("\nShapes and settings:", style="bold"),
         *shapes,
-        Text("\nNothing was run or written."),
     )
 
 

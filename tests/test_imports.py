@@ -18,9 +18,12 @@ LAYERS: tuple[tuple[frozenset[str], ...], ...] = (
     (frozenset({"spec"}),),
     tuple(frozenset({name}) for name in ("data", "metrics", "models", "results")),
     tuple(frozenset({name}) for name in ("training", "evaluation")),
-    tuple(frozenset({name}) for name in ("leaderboard", "space", "hub", "doctor", "listing", "report")),
+    tuple(
+        frozenset(names.split())
+        for names in ("leaderboard", "space", "hub", "doctor", "listing", "report outcome tuning tuning_report")
+    ),
     (frozenset({"pipeline"}),),
-    (frozenset({"cli", "__main__"}),),
+    (frozenset({"cli", "commands", "__main__"}),),
 )
 PLACE = {unit: (height, group) for height, layer in enumerate(LAYERS) for group in layer for unit in group}
 HEAVY = ("torch", "transformers", "datasets", "pyarrow", "numpy", "pydantic")

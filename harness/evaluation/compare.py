@@ -94,9 +94,15 @@ class _Found:
 
 
 def compare(
-    a: RunData, b: RunData, metric_name: str | None = None, draws: int = 1000, seed: int = 0
+    a: RunData,
+    b: RunData,
+    metric_name: str | None = None,
+    draws: int = 1000,
+    seed: int = 0,
+    *,
+    subject: str = "B",
 ) -> Comparison:
-    """Compare b with a by `metric_name`, else by the metric that decides.
+    """Compare b with a by `metric_name`, else by the metric that decides; the sentence calls b `subject`.
 
     Raises ResultError, with every reason, when the runs aren't comparable.
     """
@@ -128,7 +134,7 @@ def compare(
         clusters=difference.clusters,
         left_out=pairs.left_out,
         verdict=verdict,
-        sentence=_sentence(difference, key, part.unit, verdict),
+        sentence=_sentence(difference, key, part.unit, verdict, subject),
         mcnemar=found.mcnemar,
         wins=found.wins,
         losses=found.losses,
@@ -220,7 +226,7 @@ def _verdict(found: Paired, higher_is_better: bool) -> str:
     return "better" if (found.low > 0) == higher_is_better else "worse"
 
 
-def _sentence(found: Paired, metric: str, unit: str, verdict: str) -> str:
+def _sentence(found: Paired, metric: str, unit: str, verdict: str, subject: str) -> str:
     size = f"{metric} {found.difference:+.2f}{' points' if unit == '%' else ''}"
     if few(found.clusters):
         clusters = f"{found.clusters} cluster{'s' if found.clusters > 1 else ''}"
@@ -228,5 +234,5 @@ def _sentence(found: Paired, metric: str, unit: str, verdict: str) -> str:
     if found.bounds is None:
         return f"No clear difference: {size}, without an interval ({found.clusters} clusters)."
     interval = f"95% interval {found.low:+.2f} to {found.high:+.2f}, p = {found.p:.3g}"
-    start = {"better": "B is better", "worse": "B is worse"}.get(verdict, "No clear difference")
+    start = f"{subject} is {verdict}" if verdict in ("better", "worse") else "No clear difference"
     return f"{start}: {size} ({interval}, {found.n} samples in {found.clusters} clusters)."

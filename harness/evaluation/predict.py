@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +74,7 @@ class Engine:
         self.fingerprint = ""
         """SHA-256 over ids, targets and inputs of what has been predicted."""
 
-    def run(self, dataset: Dataset) -> Iterator[tuple[Sample | None, str, Prediction]]:
+    def run(self, dataset: Dataset) -> Generator[tuple[Sample | None, str, Prediction]]:
         """Sample (None when its row can't be read), id and prediction, in the dataset's order.
 
         Only the main process yields; the others work and come back when everything is predicted.

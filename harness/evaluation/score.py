@@ -75,6 +75,13 @@ class Scored:
             metric=MetricIdentity(name=self.spec.name, options=self.spec.options),
         )
 
+    def value(self) -> float:
+        """The score alone, which is what `part` has; NaN when it is undefined."""
+        if isinstance(self.metric, CorpusMetric):
+            found = self.metric.compute(self.predictions, self.targets) if self.predictions else float("nan")
+            return float(found)
+        return float(self.metric.reduce(self.stats().sum(axis=0))) if self.values else float("nan")
+
     def _interval(self, statistics: Statistics) -> Interval:
         draws, seed = statistics.draws, statistics.seed
         if isinstance(self.metric, CorpusMetric):
@@ -167,6 +174,10 @@ class Scorer:
             stats = scored.add(prediction, target, sample.group)
             found |= dict(zip(scored.columns, stats, strict=True))
         return found
+
+    def values(self) -> dict[str, float]:
+        """Every metric's score alone; NaN where it is undefined."""
+        return {scored.key: scored.value() for scored in self.scored}
 
     def parts(self) -> dict[str, MetricPart]:
         """Every metric's score with its interval."""

@@ -137,11 +137,28 @@ class FailurePart(Part):
     """Share of failures that the task tolerates."""
 
 
+class TrainedOnPart(Part):
+    """What a fine-tune learned from."""
+
+    path: str
+    """Hub id, folder, file or synthetic:NAME."""
+    name: str | None = None
+    """Configuration of the dataset."""
+    split: str | None = None
+    """Name of the split."""
+    revision: str | None = None
+    """Commit that the dataset resolved to."""
+    n: int | None = None
+    """Samples, after a limit; None for a stream."""
+
+
 class TrainPart(Part):
     """How the adapter was made."""
 
     method: str
     """lora, full, ..."""
+    train_id: str | None = None
+    """Digest of everything that decides the trained weights."""
     steps: int | None = None
     """Optimiser steps taken."""
     seconds: float | None = None
@@ -150,6 +167,18 @@ class TrainPart(Part):
     """Step whose weights were kept."""
     trainable_parameters: int | None = None
     """Parameters that were trained."""
+    total_parameters: int | None = None
+    """Parameters of the network in training, the adapter's included."""
+    batch: int | None = None
+    """Samples that each step learned from."""
+    learning_rate: float | None = None
+    """Peak learning rate."""
+    curve: tuple[dict[str, int | float], ...] = ()
+    """Evaluations on the validation split during training: the step, and each metric's value."""
+    left_out: int | None = None
+    """Training samples that could not be used."""
+    data: TrainedOnPart | None = None
+    """What it learned from."""
 
 
 class GitPart(Part):

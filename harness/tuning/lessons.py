@@ -1,0 +1,108 @@
+"""What a training learns from, and what its best step is chosen on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import data
+from harness.data.fingerprint import fingerprint
+from harness.data.loading import Purpose
+from harness.progress import progress
+from harness.results.record import TrainedOnPart
+from harness.spec.digest import digest_of
+from harness.spec.kinds import KINDS
+from harness.spec.load import ResolvedTask, kept_cells
+from harness.spec.schema import Data
+from harness.spec.training import Train
+from harness.spec.training_data import selecting_metric, training_data, validation_data
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """The datasets of one training; `validation` is None when the last step is kept."""
+
+    cell: ResolvedTask
+    train: data.Dataset
+    validation: data.Dataset | None
+
+    @classmethod
+    def of(cls, cell: ResolvedTask, *, offline: bool) -> Lessons:
+        """Found and checked. Raises DataError when a split or a column isn't there, RemoteError."""
+        train = train_section(cell)
+        chosen_on = validation_data(cell.task) if selecting_metric(cell.task) else None
+        learned = _load(training_data(cell.task), "train", train.limit, cell, offline)
+        if chosen_on is None:
+            return cls(cell, learned, None)
+        return cls(cell, learned, _load(chosen_on, "validation", train.validation_limit, cell, offline))
+
+    def fingerprints(self, *, show: bool) -> dict[str, str]:
+        """What tells these data from others: a digest or a commit of each."""
+        found = {}
+        for purpose, dataset in (("training", self.train), ("validation", self.validation)):
+            if dataset is not None:
+                with progress(f"Looking at {purpose} samples", dataset.size, show=show) as bar:
+                    found[purpose] = fingerprint(dataset, self.cell.task.run.workers, bar)
+        noise = train_section(self.cell).augment.noise
+        if noise is not None and noise.folder is not None:
+            found["noise"] = _listing(self.cell.base / noise.folder)
+        return found
+
+    @property
+    def selecting(self) -> str | None:
+        """The metric that chooses the best step; None when the last one is kept."""
+        return selecting_metric(self.cell.task)
+
+    def part(self) -> TrainedOnPart:
+        """What was learned from, as records have it."""
+        section = training_data(self.cell.task)
+        return TrainedOnPart(
+            path=section.path,
+            name=section.name,
+            split=self.train.split,
+            revision=self.train.revision,
+            n=self.train.size,
+        )
+
+
+@dataclass(frozen=True)
+class Need:
+    """A split that a cell reads."""
+
+    section: Data
+    split: Purpose
+    base: Path
+
+
+def needed_data(cell: ResolvedTask, *, training: bool) -> Iterator[Need]:
+    """What a run of the cell reads: what is scored and, with `training`, what that learns from and keeps."""
+    task = cell.task
+    yield Need(task.data, task.data.split, cell.base)
+    if not training or task.train is None:
+        return
+    yield Need(training_data(task), "train", cell.base)
+    chosen_on = validation_data(task) if selecting_metric(task) else None
+    if chosen_on is not None:
+        yield Need(chosen_on, "validation", cell.base)
+    for _, kept in kept_cells(cell):
+        yield Need(kept.task.data, kept.task.data.split, kept.base)
+
+
+def train_section(cell: ResolvedTask) -> Train:
+    """The train section of a task that has one."""
+    assert cell.task.train is not None
+    return cell.task.train
+
+
+def _load(
+    section: Data, split: Purpose, limit: int | None, cell: ResolvedTask, offline: bool
+) -> data.Dataset:
+    inputs = KINDS[cell.task.kind].inputs
+    return data.load(section, base=cell.base, inputs=inputs, split=split, limit=limit, offline=offline)
+
+
+def _listing(folder: Path) -> str:
+    """Digest of a folder's file names and sizes: its contents may be gigabytes of noise."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return digest_of([[path.relative_to(folder).as_posix(), path.stat().st_size] for path in files])

@@ -1,0 +1,266 @@
+"""What a person reads of a fine-tuning: before it what would be trained, after it base against fine-tune."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from harness.evaluation.compare import Comparison
+from harness.evaluation.kept import KeptCheck
+from harness.evaluation.worst import costliest_text
+from harness.models.trained import ADAPTER_CONFIG
+from harness.outcome import CellResult, Pair
+from harness.report import cell_text, failures_text, legend, metric_name, score_texts
+from harness.results.record import MetricPart, plain
+from harness.results.store import SHORT_LENGTH, Store
+from harness.tuning.plan import TrainingPlan
+
+if TYPE_CHECKING:
+    from harness.training.fine_tune import FineTuned
+
+CURVE = "curve.png"
+STYLES = {"better": "green", "kept": "green", "worse": "red", "worse than allowed": "red"}
+LISTED_LEFT_OUT = 5
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How the command named what it ran: the task, its --set and its --model."""
+
+    task: str
+    settings: Sequence[str] = ()
+    model: str | None = None
+
+    def words(self, result: CellResult, *, model: str | None) -> list[str]:
+        """Arguments that name one of its cells, with this model."""
+        cell = [f"{name}={'null' if value is None else value}" for name, value in result.cell.cell.items()]
+        settings = [word for text in (*self.settings, *cell) for word in ("--set", text)]
+        return [self.task, *settings, *(["--model", model] if model else [])]
+
+
+def tuned_report(results: Sequence[CellResult], store: Store) -> RenderableType:
+    """The table of all cells, then what each one means and where it is."""
+    parts: list[RenderableType] = [tuned_table(results), *legend([result.record for result in results])]
+    for result in results:
+        parts += _in_words(result)
+    last = results[-1]
+    if last.pair is not None:
+        tuned = last.pair.tuned
+        parts += costliest_text(tuned, store.samples(tuned.run_id), cell_text(last.cell.cell))
+    parts += [line for result in results for line in _failures(result, store)]
+    return Group(*parts, *_recorded(results, store))
+
+
+def tuned_table(results: Sequence[CellResult]) -> Table:
+    """Base and fine-tune side by side: a line per cell and metric, and one per check against forgetting."""
+    record = results[0].record
+    named = len(results) > 1 or any(result.kept for result in results)
+    title = escape(f"{record.task}: {record.model.checkpoint}, base and fine-tune")
+    table = Table(title=title, title_justify="left")
+    if named:
+        table.add_column("", overflow="fold", max_width=14)
+    table.add_column("metric", overflow="fold")
+    for heading in ("base", "fine-tune", "difference, p"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for result in results:
+        for row in _rows(result):
+            table.add_row(*(row if named else row[1:]))
+        table.add_section()
+    return table
+
+
+def _rows(result: CellResult) -> Iterator[tuple[RenderableType, ...]]:
+    if result.pair is None:
+        return
+    name: RenderableType = Text(cell_text(result.cell.cell))
+    for metric in result.record.metrics:
+        yield name, *_figures(result.pair, metric)
+        name = Text()
+    for check in result.kept:
+        verdict = Text(f"\n{check.verdict}", style=STYLES.get(check.verdict, "yellow"))
+        pair = Pair(check.base, check.tuned, {}, check.refusal)
+        yield Text(check.keep.name) + verdict, *_figures(pair, check.base.primary, check.comparison)
+
+
+def _figures(
+    pair: Pair, metric: str, comparison: Comparison | None = None
+) -> tuple[RenderableType, RenderableType, RenderableType, RenderableType]:
+    parts = [record.metrics[metric] for record in (pair.base, pair.tuned)]
+    found = comparison or pair.comparisons.get(metric)
+    return metric_name(metric, parts[0]), _score(parts[0]), _score(parts[1]), _difference(found)
+
+
+def _score(metric: MetricPart) -> Text:
+    value, bounds = score_texts(metric)
+    return Text(f"{value}\n{bounds}")
+
+
+def _difference(found: Comparison | None) -> Text:
+    """The paired difference with its p, its interval below."""
+    if found is None:
+        return Text("not compared")
+    if found.ci95 is None or found.p is None:
+        return Text(f"{found.difference:+.2f}\nno interval")
+    low, high = found.ci95
+    style = STYLES.get(found.verdict, "")
+    return Text(f"{found.difference:+.2f}, {found.p:.3f}\n{low:+.2f} to {high:+.2f}", style=style)
+
+
+def _in_words(result: CellResult) -> Iterator[RenderableType]:
+    """The verdicts as sentences, then how it was trained and where it is."""
+    if result.pair is None or result.made is None:
+        return
+    cell = cell_text(result.cell.cell)
+    yield Text(f"\n{cell}" if cell else "", style="bold")
+    yield Text(_verdict(result.pair), style="bold")
+    for check in result.kept:
+        yield Text(_kept_sentence(check))
+    facts = Table(show_header=False, box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for name, value in _facts(result):
+        facts.add_row(name, Text(value, overflow="fold"))
+    yield facts
+
+
+def _verdict(pair: Pair) -> str:
+    if pair.deciding is not None:
+        return pair.deciding.sentence
+    return f"Base and fine-tune can't be compared: {pair.refusal}"
+
+
+def _kept_sentence(check: KeptCheck) -> str:
+    """What a check against forgetting found, in words."""
+    found = check.comparison
+    if found is None or check.worse is None:
+        return f"{check.keep.name}: not certain, because they can't be compared: {check.refusal}"
+    unit = " points" if found.unit == "%" else ""
+    change = f"{abs(check.worse):.2f}{unit} {'worse' if check.worse > 0 else 'better'}"
+    upper = check.at_most
+    bound = "no interval" if upper is None else f"95% interval up to {max(upper, 0):.2f} worse"
+    allowed = f"{check.keep.tolerance:g}{unit} worse is allowed"
+    return f"{check.keep.name}: {check.verdict}. {found.metric} {change} ({bound}); {allowed}."
+
+
+def _facts(result: CellResult) -> Iterator[tuple[str, str]]:
+    made = result.made
+    assert made is not None
+    yield "trained", f"{made.method}: {_share(made.trainable, made.total)}"
+    yield "training", _steps_text(made)
+    if made.left_out:
+        ids = ", ".join(list(made.left_out)[:LISTED_LEFT_OUT])
+        more = ", ..." if len(made.left_out) > LISTED_LEFT_OUT else ""
+        yield "left out", f"{len(made.left_out)} training samples that could not be used: {ids}{more}"
+    yield "adapter" if is_adapter(made.folder) else "checkpoint", str(made.folder)
+    yield "curve", str(made.folder / CURVE)
+
+
+def _steps_text(made: FineTuned) -> str:
+    chosen = f", best at {made.best_step}" if made.scores else ", the last one kept"
+    when = ", trained before" if made.reused else ""
+    went_on = f", interrupted at {made.resumed_from}" if made.resumed_from is not None else ""
+    return f"{made.steps} steps in {made.seconds:.0f} s{chosen}{went_on}{when}"
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a fine-tune is an adapter, and not a whole checkpoint."""
+    return (folder / ADAPTER_CONFIG).is_file()
+
+
+def _failures(result: CellResult, store: Store) -> Iterator[RenderableType]:
+    for record in result.all_records:
+        yield from failures_text(record, store)
+
+
+def _recorded(results: Sequence[CellResult], store: Store) -> Iterable[RenderableType]:
+    yield Text(f"\nRecorded in {store.root}/ (records in runs/, every sample in samples/):", style="bold")
+    for result in results:
+        if result.pair is not None:
+            base, tuned = (record.run_id[:SHORT_LENGTH] for record in (result.pair.base, result.pair.tuned))
+            cell = cell_text(result.cell.cell)
+            yield Text(f"  {base} base, {tuned} fine-tune  {cell}".rstrip())
+
+
+def next_commands(result: CellResult, asked: Asked) -> list[str]:
+    """The commands that go on from a fine-tuned cell."""
+    made, pair = result.made, result.pair
+    if made is None or pair is None:
+        return []
+    ids = [record.run_id[:SHORT_LENGTH] for record in (pair.base, pair.tuned)]
+    commands = [["compare", *ids]]
+    if is_adapter(made.folder):
+        words = asked.words(result, model=asked.model)
+        commands += [["eval", *words, "--adapter", str(made.folder)]]
+        commands += [["export", str(made.folder), "--out", "DIR"]]
+    else:
+        # A path that begins with dots would be read from the task file's folder.
+        folder = made.folder.resolve() if str(made.folder).startswith(".") else made.folder
+        commands += [["eval", *asked.words(result, model=str(folder))]]
+    return [shlex.join(["harness", *words]) for words in commands]
+
+
+def made_text(made: FineTuned) -> str:
+    """What `harness train` says of a training."""
+    scores = ", ".join(f"{name} {value:.2f}" for name, value in made.scores.items())
+    validation = f"; on the validation split {scores}" if scores else ""
+    return f"{made.method}: {_share(made.trainable, made.total)}, {_steps_text(made)}{validation}"
+
+
+def made_json(made: FineTuned) -> dict[str, Any]:
+    """A training as `harness train --json` has it."""
+    train = {
+        "method": made.method,
+        "steps": made.steps,
+        "best_step": made.best_step,
+        "seconds": made.seconds,
+        "trainable_parameters": made.trainable,
+        "total_parameters": made.total,
+        "scores": dict(made.scores),
+        "curve": [{"step": step, **scores} for step, scores in made.curve.scores],
+        "left_out": dict(made.left_out),
+        "resumed_from": made.resumed_from,
+        "reused": made.reused,
+    }
+    return {"adapter": str(made.folder), "train": plain(train)}
+
+
+def plan_report(plan: TrainingPlan) -> RenderableType:
+    """What a training would do."""
+    cell = f" ({cell_text(plan.cell)})" if plan.cell else ""
+    parts = Table("part", "state", box=None, padding=(0, 2))
+    targets = Table("LoRA target", box=None, padding=(0, 2))
+    for table, headings in ((parts, ("trained", "parameters")), (targets, ("modules", "parameters"))):
+        for heading in headings:
+            table.add_column(heading, justify="right")
+    for part in plan.parts:
+        parts.add_row(escape(part.name), part.state, f"{part.trained:,}", f"{part.total:,}")
+    for target in plan.targets:
+        targets.add_row(escape(target.target), f"{target.modules:,}", f"{target.parameters:,}")
+    return Group(
+        Text(f"\nWhat would be trained{cell}: {_share(plan.trainable, plan.total)}", style="bold"),
+        parts,
+        *([targets] if plan.targets else []),
+        *(Text(f"  {name}: {value}") for name, value in _plan_facts(plan)),
+    )
+
+
+def _plan_facts(plan: TrainingPlan) -> Iterator[tuple[str, str]]:
+    yield "method", plan.method
+    yield "learning rate", f"{plan.learning_rate:g} at its peak"
+    split = f"{plan.passes} forward passes" if plan.passes > 1 else "one forward pass"
+    each = f" in each of {plan.processes} processes" if plan.processes > 1 else ""
+    yield "steps", f"{plan.steps:,} of {plan.batch} samples, {split}{each}"
+    yield "best step", f"by {plan.select_by} on the validation split" if plan.select_by else "the last"
+    data = plan.data
+    size = "a stream" if data.n is None else f"{data.n:,} samples"
+    yield "data", ", ".join(part for part in (data.path, data.name, f"split {data.split}", size) if part)
+
+
+def _share(trainable: int, total: int) -> str:
+    return f"{trainable:,} of {total:,} parameters ({trainable / max(total, 1):.1%})"
