@@ -111,9 +111,17 @@ def _check_copies(model: Any, wanted: Sequence[str]) -> None:
 
 
 def _check_pissa(model: Any, matched: Mapping[str, Sequence[str]], train: Train) -> None:
-    """PiSSA as it can be saved: a rank that every layer has, no DoRA."""
+    """PiSSA as it can be saved: float32 weights, a rank that every layer has, no DoRA."""
+    import torch
+
     if train.lora.init != "pissa":
         return
+    if model.dtype != torch.float32:
+        raise AdapterError(
+            f"train.lora.init: PiSSA takes its first values out of the weights, and {str(model.dtype).removeprefix('torch.')} would "
+            "round what is left",
+            "Set model.dtype to float32, or leave out init: pissa.",
+        )
     if train.lora.dora:
         raise AdapterError(
             "train.lora: PiSSA with DoRA can't be saved as an adapter of the original weights",

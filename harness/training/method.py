@@ -115,8 +115,9 @@ def preview(weights: Weights, auto_class: str, info: AdapterInfo, train: Train) 
     import torch
     import transformers
 
+    dtype = getattr(torch, weights.dtype)
     with quiet(), torch.device("meta"):
-        model = getattr(transformers, auto_class).from_config(deepcopy(weights.config))
+        model = getattr(transformers, auto_class).from_config(deepcopy(weights.config), dtype=dtype)
     return prepare(model, info, train)
 
 

@@ -60,7 +60,9 @@ def save(
 
 def is_adapter(tuning: Tuning) -> bool:
     """Whether an adapter comes out, and not a whole checkpoint."""
-    return hasattr(tuning.network, "peft_config")
+    from peft import PeftModel
+
+    return isinstance(tuning.network, PeftModel)
 
 
 def describe(folder: Path, adapter: Adapter, manifest: Mapping[str, Any], *, whole: bool) -> None:

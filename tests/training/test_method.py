@@ -12,7 +12,7 @@ import torch
 from harness.errors import AdapterError, RunError
 from harness.models.base import AdapterInfo
 from harness.models.whisper import Whisper
-from harness.spec.training import Train
+from harness.spec.training import Lora, Train
 from harness.training.method import PartRow, Tuning, prepare, preview
 from tests.training.networks import MAKERS, fresh, moved, said
 
@@ -245,6 +245,15 @@ def test_lora_part_of_a_full_training(bases: dict[str, Path]) -> None:
 )
 def test_pissa_that_can_not_be_saved(bases: dict[str, Path], lora: dict[str, Any], message: str) -> None:
     assert message in refused(bases["whisper"], lora={"init": "pissa", **lora}).message
+
+
+def test_pissa_of_half_precision(bases: dict[str, Path]) -> None:
+    train = Train(steps=1, lora=Lora(init="pissa", r=4))
+    adapter = fresh(bases["whisper"], dtype="bfloat16")
+    with pytest.raises(AdapterError, match="bfloat16 would round"):
+        preview(adapter.weights, adapter.auto_class, adapter.info, train)
+    with pytest.raises(AdapterError, match="bfloat16 would round"):
+        prepare(adapter.model, adapter.info, train)
 
 
 def test_network_without_checkpointing(bases: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
