@@ -7,7 +7,9 @@ Whatever interrupts it, the same call goes on from the last good checkpoint.
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -126,6 +128,7 @@ def _train(job: Job, tuning: Tuning, checkpoints: Checkpoints, resume: Path | No
     stop, loader = StopRequest(), _loader(job, start)
     with (
         stop.listening(),
+        redirect_stdout(sys.stderr),  # where trackers greet
         progress("Training", job.steps, "steps", show=job.show_progress and job.processes.main) as bar,
     ):
         watcher = Watcher(_rhythm(job), tuning, loader, job.evaluate, checkpoints, stop, job.processes, bar)

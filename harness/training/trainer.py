@@ -64,6 +64,7 @@ class HarnessTrainer(Trainer):
         with quiet():
             super().__init__(model=tuning.network, args=arguments, callbacks=[watcher])
         self.remove_callback(PrinterCallback)
+        watcher.log = self.log
         self.model_accepts_loss_kwargs = True
         self.loss_is_scaled_for_ga = True
 
@@ -113,8 +114,6 @@ class HarnessTrainer(Trainer):
     ) -> dict[str, float]:
         self.control.should_evaluate = False
         scores = self._watcher.evaluate(self.state.global_step)
-        if scores:
-            self.log({f"eval_{name}": value for name, value in scores.items()})
         if self._watcher.stopped or self._watcher.out_of_patience:
             self.control.should_save = self.control.should_training_stop = True
         return scores

@@ -65,6 +65,8 @@ class Watcher(TrainerCallback):
         """Whether it ended because somebody asked for it."""
         self.gradient_norm: Any = 0.0
         """Norm of the step's gradient before clipping."""
+        self.log: Callable[[dict[str, float]], None] | None = None
+        """Tells the trackers."""
         self._rhythm = rhythm
         self._tuning = tuning
         self._loader = loader
@@ -177,6 +179,8 @@ class Watcher(TrainerCallback):
             self._speed_since = time.perf_counter()
             self._media_seconds, self._samples = 0.0, 0
         self.curve.add_scores(step, scores)
+        if self.log is not None:
+            self.log({f"eval_{name}": value for name, value in scores.items()})
         value = scores[metric]
         if self._is_better(value):
             self.best_step, self.best_value, self._since_best = step, value, 0
