@@ -117,9 +117,9 @@ def _check_pissa(model: Any, matched: Mapping[str, Sequence[str]], train: Train)
     if train.lora.init != "pissa":
         return
     if model.dtype != torch.float32:
+        dtype = str(model.dtype).removeprefix("torch.")
         raise AdapterError(
-            f"train.lora.init: PiSSA takes its first values out of the weights, and {str(model.dtype).removeprefix('torch.')} would "
-            "round what is left",
+            f"train.lora.init: PiSSA takes its first values out of the weights; {dtype} would round the rest",
             "Set model.dtype to float32, or leave out init: pissa.",
         )
     if train.lora.dora:

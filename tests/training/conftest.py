@@ -17,8 +17,9 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    """Networks this small only lose time by sharing their work among threads."""
+def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here and in child processes: another number of threads adds up in another order, to other bits."""
     import torch
 
     torch.set_num_threads(1)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
