@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ def copy(checkpoints: dict[str, Path], tmp_path: Path) -> Path:
     return Path(shutil.copytree(checkpoints["bytes"], tmp_path / "copy"))
 
 
-def weights_of(folder: Path, **settings: str) -> Weights:
+def weights_of(folder: Path, **settings: Any) -> Weights:
     return Weights(resolve(str(folder), None, base=folder, offline=True), device="cpu", **settings)
 
 
@@ -157,6 +158,7 @@ def test_malformed_generation_config_is_named(copy: Path, broken: dict[str, obje
 QUIET = """
 import sys
 from pathlib import Path
+from typing import Any
 from tests.models.clips import adapter, sample
 for name in ("bytes", "english", "moonshine"):
     made = adapter(Path(sys.argv[1]) / name, max_new_tokens=4)
