@@ -178,4 +178,6 @@ def _manifest(adapter: Adapter, trained: TrainedAdapter) -> dict[str, Any]:
         "digest": checkpoint.digest(),
     }
     merged = {"name": base_name(trained.name, trained.revision), "digest": trained.digest()}
-    return {"method": "lora", "base": base} | trained.manifest() | {"dtype": "float32", "merged": merged}
+    told = {"method": "lora", "base": base} | trained.manifest()
+    told["base"] = {key: value for key, value in told["base"].items() if key != "path"}  # from the adapter's
+    return told | {"dtype": "float32", "merged": merged}
