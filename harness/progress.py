@@ -59,9 +59,14 @@ class Lines:
         """What the next line says besides the count."""
         self._note = text
 
-    def paused(self) -> AbstractContextManager[None]:
-        """Lines of others may come between."""
-        return nullcontext()
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Lines of others may come between, whose time doesn't count."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self._started += time.monotonic() - began
 
     def _line(self, now: float) -> str:
         note = f" ({self._note})" if self._note else ""

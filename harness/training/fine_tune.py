@@ -116,7 +116,15 @@ def fine_tune(job: Job) -> FineTuned:
         resumed_from=step_of(found) if found else None,
     )
     if job.processes.main:
-        output.save(job.folder, tuning, job.adapter, _manifest(job, result), watcher.curve)
+        output.save(
+            job.folder,
+            tuning,
+            job.adapter,
+            _manifest(job, result),
+            watcher.curve,
+            metric=job.metric or "",
+            higher_is_better=job.higher_is_better,
+        )
         shutil.rmtree(job.work, ignore_errors=True)
     job.processes.wait()
     return result
