@@ -14,7 +14,7 @@ from harness.errors import HarnessError, SpecError
 from harness.remote import OFFLINE_VARIABLE
 
 
-def _cells(parsed: argparse.Namespace) -> list[Any]:
+def _cells(parsed: argparse.Namespace, *, train: bool = False) -> list[Any]:
     from harness.spec.find import find
     from harness.spec.load import load
     from harness.spec.resolve import parse_setting
@@ -22,7 +22,7 @@ def _cells(parsed: argparse.Namespace) -> list[Any]:
     settings = [parse_setting(text) for text in parsed.set]
     if getattr(parsed, "model", None):
         settings.append(("model.checkpoint", parsed.model))
-    return load(find(parsed.task), settings)
+    return load(find(parsed.task), settings, training=train)
 
 
 def _options(parsed: argparse.Namespace, *, train: bool = False) -> Any:
@@ -69,7 +69,7 @@ def _evaluate(parsed: argparse.Namespace, *, train: bool) -> list[Any] | int:
     from harness import pipeline
     from harness.processes import join_the_others, processes
 
-    cells, options = _cells(parsed), _options(parsed, train=train)
+    cells, options = _cells(parsed, train=train), _options(parsed, train=train)
     if parsed.dry_run:
         return _dry_run(parsed, cells, options)
     join_the_others(parsed.arguments)
@@ -109,7 +109,7 @@ def train(parsed: argparse.Namespace) -> int:
     from harness import pipeline, tuning_report
     from harness.processes import join_the_others, processes
 
-    cells, options = _cells(parsed), _options(parsed, train=True)
+    cells, options = _cells(parsed, train=True), _options(parsed, train=True)
     if all(cell.task.train is None for cell in cells):
         raise _usage(f"{parsed.task} has no train section", "`harness show --schema` lists its keys.")
     if parsed.dry_run:
@@ -266,7 +266,8 @@ def fetch(parsed: argparse.Namespace) -> int:
     from harness import pipeline
 
     fetched = []
-    for what, size in pipeline.fetch(_cells(parsed), _options(parsed, train=_trains(parsed))):
+    train = _trains(parsed)
+    for what, size in pipeline.fetch(_cells(parsed, train=train), _options(parsed, train=train)):
         fetched.append({"what": what, "bytes": size})
         print(f"{what}: {size / 1e6:.1f} MB", file=sys.stderr)  # noqa: T201
     if parsed.json:

@@ -80,7 +80,8 @@ def tuned_table(results: Sequence[CellResult]) -> Table:
 def _rows(result: CellResult) -> Iterator[tuple[RenderableType, ...]]:
     if result.pair is None:
         return
-    name: RenderableType = Text(cell_text(result.cell.cell))
+    task = result.record.task.rpartition("/")[2]
+    name: RenderableType = Text(cell_text(result.cell.cell) or task)
     for metric in result.record.metrics:
         yield name, *_figures(result.pair, metric)
         name = Text()
@@ -144,8 +145,8 @@ def _kept_sentence(check: KeptCheck) -> str:
     change = f"{abs(check.worse):.2f}{unit} {'worse' if check.worse > 0 else 'better'}"
     upper = check.at_most
     bound = "no interval" if upper is None else f"95% interval up to {max(upper, 0):.2f} worse"
-    allowed = f"{check.keep.tolerance:g}{unit} worse is allowed"
-    return f"{check.keep.name}: {check.verdict}. {found.metric} {change} ({bound}); {allowed}."
+    allowed = f"{check.keep.tolerance:.2f} is allowed"
+    return f"{check.keep.name}: {check.verdict}. {found.metric} {change} ({bound}; {allowed})."
 
 
 def _facts(result: CellResult) -> Iterator[tuple[str, str]]:

@@ -41,6 +41,18 @@ def test_json_is_one_object_and_the_record(harness, dummy_task, tmp_path):
     assert run["speed"]["measured_samples"] == 20
 
 
+def test_run_has_room_for_comparisons_and_eval_does_not_train(harness, dummy_task):
+    dummy_task(n=5)
+    payload = harness("run", "task.yaml", "--json").json()
+    assert {name: payload[name] for name in ("comparison", "comparisons", "kept")} == {
+        "comparison": None,
+        "comparisons": [],
+        "kept": [],
+    }
+    assert "--no-train" in harness("run", "--help").out
+    assert "--no-train" not in harness("eval", "--help").out
+
+
 def test_too_many_failures_are_exit_code_4_with_the_list_and_a_record(harness, dummy_task, tmp_path):
     dummy_task(n=20, unreadable=[1, 2, 3])
     done = harness("run", "task.yaml")

@@ -20,7 +20,14 @@ LAYERS: tuple[tuple[frozenset[str], ...], ...] = (
     tuple(frozenset({name}) for name in ("training", "evaluation")),
     tuple(
         frozenset(names.split())
-        for names in ("leaderboard", "space", "hub", "doctor", "listing", "report outcome tuning tuning_report")
+        for names in (
+            "leaderboard",
+            "space",
+            "hub",
+            "doctor",
+            "listing",
+            "report outcome tuning tuning_report",
+        )
     ),
     (frozenset({"pipeline"}),),
     (frozenset({"cli", "commands", "__main__"}),),

@@ -50,15 +50,20 @@ class ResolvedTask:
         return self.document.origins.get(path)
 
 
-def load(file: Path, settings: Sequence[tuple[str, Any]] = ()) -> list[ResolvedTask]:
-    """The cells of a task file, one when it has no matrix. Raises SpecError with every fault."""
+def load(
+    file: Path, settings: Sequence[tuple[str, Any]] = (), *, training: bool = True
+) -> list[ResolvedTask]:
+    """The cells of a task file, one when it has no matrix. Raises SpecError with every fault.
+
+    `training` false passes over data that can be scored but not learned from: nobody is going to.
+    """
     document = compose(file)
     apply_settings(document, settings)
     faults: list[Fault] = []
     resolved = []
     for chosen, cell in cells(document):
         try:
-            task = with_metric_files(validated(cell, file.parent), file.parent)
+            task = with_metric_files(validated(cell, file.parent, training=training), file.parent)
             found = ResolvedTask(task, file, cell, chosen, tuple(settings))
             faults += [fault for fault in _kept_faults(found) if fault not in faults]
             resolved.append(found)
@@ -95,10 +100,10 @@ def _kept_faults(resolved: ResolvedTask) -> Iterator[Fault]:
                 yield Fault(origin.file, origin.line, dotted(path), message, fault.suggestion)
 
 
-def validated(cell: Document, base: Path) -> Task:
+def validated(cell: Document, base: Path, *, training: bool = True) -> Task:
     """The cell as a Task; `base` is what its ./ paths are relative to. Raises SpecError."""
     faults = [*_found_faults(options.faults(cell.data), cell), *_overlay_faults(cell)]
-    faults += _found_faults(training_faults.faults(cell.data, base), cell)
+    faults += _found_faults(training_faults.faults(cell.data, base, training=training), cell)
     task = None
     try:
         task = Task.model_validate(cell.data)

@@ -18,17 +18,19 @@ from harness.spec.training import Augment, Train
 from harness.spec.training_data import overlaid
 
 
-def faults(data: Mapping[str, Any], base: Path) -> Iterator[Found]:
+def faults(data: Mapping[str, Any], base: Path, *, training: bool = True) -> Iterator[Found]:
     """Path, message and suggestion of each fault; what has the wrong shape is left to the schema.
 
-    `base` is the folder that ./ paths are relative to.
+    `base` is the folder that ./ paths are relative to. `training` false passes over data that can be scored
+    but not learned from.
     """
     try:
         train = Train.model_validate(data.get("train"))
     except ValidationError:
         return
     yield from _selection_faults(train, data)
-    yield from _split_faults(train, data)
+    if training:
+        yield from _split_faults(train, data)
     yield from _length_faults(train)
     yield from _part_faults(train, data, base)
     yield from _augment_faults(train, data)

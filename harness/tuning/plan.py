@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from harness.data.augment import Augmenter
 from harness.errors import AdapterError
 from harness.models.base import Adapter
 from harness.processes import Processes
@@ -45,12 +46,22 @@ class TrainingPlan:
 
 
 def check(cell: ResolvedTask, base: Adapter) -> None:
-    """Raises AdapterError when the cell's training doesn't fit its model, or would train nothing."""
+    """See whether a cell's training could begin; no weights and no samples are read.
+
+    Raises AdapterError when it doesn't fit the model, would train nothing, or names a tracker that isn't
+    there; DataError when its noise isn't.
+    """
+    from harness.training.trainer import check_trackers
+
+    train = train_section(cell)
     _preview(cell, base)
+    check_trackers(train.report_to)
+    Augmenter(train.augment, cell.base)
 
 
 def planned(cell: ResolvedTask, base: Adapter, lessons: Lessons, processes: Processes) -> TrainingPlan:
-    """The plan of a cell's training. Raises AdapterError like `check`."""
+    """The plan of a cell's training. Raises what `check` does."""
+    check(cell, base)
     train, tuning = train_section(cell), _preview(cell, base)
     return TrainingPlan(
         method=train.method,

@@ -33,7 +33,7 @@ def on_hub(harness, hub, tmp_path):
 
 
 def test_the_fleurs_task_runs_unchanged(on_hub, hub):
-    done = on_hub("run", "tasks/fleurs_asr.yaml", "--model", "openai/whisper-small", "--json")
+    done = on_hub("eval", "tasks/fleurs_asr.yaml", "--model", "openai/whisper-small", "--json")
     assert done.code == 0, done.err
     [run] = done.json()["runs"]
     assert run["data"]["n"] == len(TEXTS["en_us"])
@@ -47,7 +47,7 @@ def test_the_fleurs_task_runs_unchanged(on_hub, hub):
 
 
 def test_another_language_is_one_flag_away(on_hub):
-    done = on_hub("run", "fleurs_asr", "--set", "lang=fr_fr", "--json")
+    done = on_hub("eval", "fleurs_asr", "--set", "lang=fr_fr", "--json")
     assert done.code == 0, done.err
     [run] = done.json()["runs"]
     assert run["params"] == {"lang": "fr_fr"}
@@ -57,7 +57,7 @@ def test_another_language_is_one_flag_away(on_hub):
 def test_translation_takes_its_references_from_the_english_rows(on_hub, tmp_path):
     import pyarrow.parquet as parquet
 
-    done = on_hub("run", "fleurs_translation", "--json")
+    done = on_hub("eval", "fleurs_translation", "--json")
     assert done.code == 0, done.err
     [run] = done.json()["runs"]
     assert run["metrics"]["bleu"]["signature"].startswith("nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp")
@@ -73,7 +73,7 @@ def test_fetch_then_offline_with_the_hub_down(on_hub, hub):
     hub.stop()
     online = on_hub("run", "fleurs_asr", "--set", "lang=fr_fr")
     assert online.code == 3
-    offline = on_hub("run", "fleurs_asr", "--offline", "--json")
+    offline = on_hub("eval", "fleurs_asr", "--offline", "--json")
     assert offline.code == 0, offline.err
     assert offline.json()["runs"][0]["data"]["revision"]
 
@@ -108,9 +108,9 @@ def test_dry_run_shows_the_prompt_and_the_labels(on_hub, hub, tmp_path, vocabula
 
 
 def test_a_stream_scores_like_a_download(on_hub, hub):
-    streamed = on_hub("run", "fleurs_asr", "--set", "data.streaming=true", "--json")
+    streamed = on_hub("eval", "fleurs_asr", "--set", "data.streaming=true", "--json")
     assert streamed.code == 0, streamed.err
-    downloaded = on_hub("run", "fleurs_asr", "--json")
+    downloaded = on_hub("eval", "fleurs_asr", "--json")
     a, b = streamed.json()["runs"][0], downloaded.json()["runs"][0]
     assert a["metrics"] == b["metrics"]
     assert a["spec_id"] == b["spec_id"]

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from harness.errors import ResultError
-from harness.results.record import Draft, NewerSchemaWarning, from_json, seal, to_json
+from harness.results.record import Draft, NewerSchemaWarning, TrainPart, from_json, seal, to_json
 from tests.results.examples import draft, score
 
 FILE = Path("runs/ab/record.json")
@@ -40,6 +40,17 @@ def test_reading_gives_back_what_was_written():
 def test_the_same_run_has_the_same_id_and_another_run_another():
     assert seal(draft(1)).run_id == seal(draft(1)).run_id
     assert seal(draft(1)).run_id != seal(draft(2)).run_id
+
+
+def test_a_fine_tune_written_before_a_field_existed_still_verifies():
+    old = from_json(rewritten({"parent": "a" * 64, "train": {"method": "lora", "steps": 300}}), FILE)
+    assert old.train
+    assert (old.train.method, old.train.steps, old.train.train_id, old.train.curve) == ("lora", 300, None, ())
+
+
+def test_steps_of_a_curve_stay_whole_numbers():
+    train = {"method": "lora", "curve": [{"step": 40, "wer": 3.5}]}
+    assert '"step": 40,' in to_json(seal(draft(train=TrainPart.model_validate(train))))
 
 
 def test_the_metrics_keep_the_order_of_the_task():

@@ -203,6 +203,7 @@ def test_a_stream_is_measured_in_steps(write):
     assert only(write(text + "train: {steps: 5}\n"))
     [found] = complaints(write(text + "train: {epochs: 2}\n"))
     assert found.startswith("task.yaml:11  train.epochs: a stream's length isn't known. Give train.steps")
+    assert load(write(text + "train: {epochs: 2}\n"), training=False), "a stream can be scored"
 
 
 @pytest.mark.parametrize("known_by", ["family", "config", "nothing"])
