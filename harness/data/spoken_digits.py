@@ -38,7 +38,8 @@ class SpokenDigitsOptions(Options):
 
     voices: tuple[str, ...] = Field(default=VOICES["known"], min_length=1)
     """eSpeak NG voices, taken in turn: language codes with, perhaps, a variant (en-us+f3); or the name of a
-    set: known (the quickstart's base checkpoint was trained on these), unheard (it never heard those), all."""
+    set: known (the quickstart's base checkpoint was trained on these), unheard (it never heard those), all of
+    them."""
     n: Count | dict[str, Count] = 100
     """Utterances per split, or a number for each split's name."""
     digits: tuple[int, int] = (2, 5)
