@@ -180,7 +180,7 @@ def _print_report(parsed: argparse.Namespace, results: Sequence[Any]) -> None:
         return
     report.console().print(tuning_report.tuned_report(results, store))
     asked = tuning_report.Asked(parsed.task, parsed.set, parsed.model)
-    for command in ("Next:", *tuning_report.next_commands(results[-1], asked)):
+    for command in ("Next:", *tuning_report.next_commands(tuning_report.best(results), asked)):
         report.console().print(command, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -132,8 +132,11 @@ def _schema() -> Details:
     from harness.spec.schema import Task
     from harness.spec.show import schema
 
-    headings = ("key", "type", "default", "meaning")
-    return "Keys of a task file", headings, list(schema()), Task.model_json_schema()
+    rows = []
+    for key, kind, default, meaning in schema():
+        shown = "" if not default else f", {default}" if default == "required" else f", default {default}"
+        rows.append((key, f"{' '.join(meaning.split())} ({kind}{shown})"))
+    return "Keys of a task file", ("key", "meaning (type, default)"), rows, Task.model_json_schema()
 
 
 def _task(what: str, settings: Sequence[str]) -> Details:
@@ -141,11 +144,11 @@ def _task(what: str, settings: Sequence[str]) -> Details:
     from harness.spec.show import values
 
     cells = load(find(what), [parse_setting(text) for text in settings])
-    rows = [row for cell in cells[:1] for row in values(cell)]
-    rows.append(("spec_id", cells[0].spec_id, "what is scored, hashed"))
+    rows = [(key, f"{value} ({origin})") for cell in cells[:1] for key, value, origin in values(cell)]
+    rows.append(("spec_id", f"{cells[0].spec_id} (what is scored, hashed)"))
     title = f"Task {cells[0].task.name}" + (f", the first of {len(cells)} cells" if len(cells) > 1 else "")
     payload = [
         {"spec_id": cell.spec_id, "cell": dict(cell.cell), **cell.task.model_dump(mode="json")}
         for cell in cells
     ]
-    return title, ("key", "value", "from"), rows, {"cells": payload}
+    return title, ("key", "value (where it comes from)"), rows, {"cells": payload}

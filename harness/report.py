@@ -204,10 +204,10 @@ def rendered_report(sample: Sample, rendered: Rendered, cell: str = "") -> Rende
 
 
 def rows_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """A plain table of text; the first column, which names things, and file:line are never broken."""
+    """A plain table of text; the first column, which names things, is never broken."""
     table = Table(title=escape(title), title_justify="left", title_style="bold")
     for place, heading in enumerate(headings):
-        table.add_column(heading, overflow="fold", no_wrap=place == 0 or heading == "from")
+        table.add_column(heading, overflow="fold", no_wrap=place == 0)
     for row in rows:
         table.add_row(*map(escape, row))
     return table

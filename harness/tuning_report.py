@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -51,19 +52,32 @@ def tuned_report(results: Sequence[CellResult], store: Store) -> RenderableType:
     parts: list[RenderableType] = [tuned_table(results), *legend([result.record for result in results])]
     for result in results:
         parts += _in_words(result)
-    last = results[-1]
-    if last.pair is not None:
-        tuned = last.pair.tuned
-        parts += costliest_text(tuned, store.samples(tuned.run_id), cell_text(last.cell.cell))
+    chosen = best(results)
+    if chosen.pair is not None:
+        tuned = chosen.pair.tuned
+        parts += costliest_text(tuned, store.samples(tuned.run_id), cell_text(chosen.cell.cell))
     parts += [line for result in results for line in _failures(result, store)]
     return Group(*parts, *_recorded(results, store))
+
+
+def best(results: Sequence[CellResult]) -> CellResult:
+    """The cell whose fine-tune has the best score by the first metric."""
+    tuned = [result for result in results if result.pair is not None]
+
+    def badness(result: CellResult) -> float:
+        record = result.records[-1]
+        part = record.metrics[record.primary]
+        value = math.inf if part.value is None else part.value
+        return -value if part.higher_is_better and part.value is not None else value
+
+    return min(tuned, key=badness)
 
 
 def tuned_table(results: Sequence[CellResult]) -> Table:
     """Base and fine-tune side by side: a line per cell and metric, and one per check against forgetting."""
     record = results[0].record
     named = len(results) > 1 or any(result.kept for result in results)
-    title = escape(f"{record.task}: {record.model.checkpoint}, base and fine-tune")
+    title = escape(f"{record.task}: {record.model.checkpoint}")
     table = Table(title=title, title_justify="left")
     if named:
         table.add_column("", overflow="fold", max_width=14)
@@ -143,6 +157,7 @@ def _kept_sentence(check: KeptCheck) -> str:
         return f"{check.keep.name}: not certain, because they can't be compared: {check.refusal}"
     unit = " points" if found.unit == "%" else ""
     change = f"{abs(check.worse):.2f}{unit} {'worse' if check.worse > 0 else 'better'}"
+    change = change if check.worse else "did not change"
     upper = check.at_most
     bound = "no interval" if upper is None else f"95% interval up to {max(upper, 0):.2f} worse"
     allowed = f"{check.keep.tolerance:.2f} is allowed"
@@ -164,6 +179,7 @@ def _facts(result: CellResult) -> Iterator[tuple[str, str]]:
 
 def _steps_text(made: FineTuned) -> str:
     chosen = f", best at {made.best_step}" if made.scores else ", the last one kept"
+    chosen = ", none better than the start" if made.scores and made.best_step == 0 else chosen
     when = ", trained before" if made.reused else ""
     went_on = f", interrupted at {made.resumed_from}" if made.resumed_from is not None else ""
     return f"{made.steps} steps in {made.seconds:.0f} s{chosen}{went_on}{when}"

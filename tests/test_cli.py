@@ -140,6 +140,16 @@ def test_show_schema_explains_every_key(harness):
     assert harness("show", "--schema").code == 0
 
 
+def test_tables_of_keys_can_be_read_at_80_columns(harness):
+    for arguments, phrase in (
+        (("show", "--schema"), "Peak learning rate;"),
+        (("show", "quickstart/spoken_digits"), "(tasks/quickstart/spoken_digits.yaml:"),
+    ):
+        done = harness(*arguments, COLUMNS="80")
+        assert phrase in done.out
+        assert max(map(len, done.out.splitlines())) <= 80
+
+
 def test_list_tasks_models_metrics_runs(harness, dummy_task):
     dummy_task(n=5)
     assert harness("run", "task.yaml").code == 0

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
-
-from pydantic.fields import FieldInfo
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from harness.shipped import shipped
 from harness.spec.load import ResolvedTask, flat
@@ -38,11 +37,11 @@ def _fields(
         inner = _section_of(field.annotation)
         default = getattr(given, name) if given else field.get_default(call_default_factory=True)
         if inner:
-            yield f"{prefix}{name}", _type(field), "", field.description or ""
+            yield f"{prefix}{name}", _type(field.annotation), "", field.description or ""
             yield from _fields(inner, f"{prefix}{name}.", default if isinstance(default, Section) else None)
         else:
             shown = "required" if field.is_required() else _text(default)
-            yield f"{prefix}{name}", _type(field), shown, field.description or ""
+            yield f"{prefix}{name}", _type(field.annotation), shown, field.description or ""
 
 
 def _section_of(annotation: Any) -> type[Section] | None:
@@ -51,10 +50,24 @@ def _section_of(annotation: Any) -> type[Section] | None:
     return next((inner for argument in get_args(annotation) if (inner := _section_of(argument))), None)
 
 
-def _type(field: FieldInfo) -> str:
-    annotation = field.annotation
-    name = annotation.__name__ if isinstance(annotation, type) else str(annotation)
-    return name.replace("typing.", "").replace("harness.spec.schema.", "").replace(", ...", "...")
+def _type(annotation: Any) -> str:
+    """What may be written, in words: `str | null`, `lora | full`, `list of str`, `[float, float]`."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _type(arguments[0])
+    if origin is Literal:
+        return " | ".join(map(str, arguments))
+    if origin in (Union, UnionType):
+        return " | ".join(map(_type, arguments))
+    if origin is list or (origin is tuple and arguments[1:] == (...,)):
+        return f"list of {_type(arguments[0])}"
+    if origin is tuple:
+        return f"[{', '.join(map(_type, arguments))}]"
+    if annotation is NoneType:
+        return "null"
+    if origin is dict or (isinstance(annotation, type) and issubclass(annotation, Section)):
+        return "mapping"
+    return "any" if annotation is Any else str(annotation.__name__)
 
 
 def _text(value: Any) -> str:
