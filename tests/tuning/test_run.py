@@ -36,6 +36,7 @@ def test_run_scores_the_base_tunes_it_scores_that_and_compares(command, tuned_ta
     assert base["data"]["fingerprint"] == tuned["data"]["fingerprint"]
     assert tuned["model"]["digest"] != base["model"]["digest"]
     assert tuned["model"]["parameters"] > base["model"]["parameters"]
+    assert tuned["speed"]["measured_samples"] == 14, "the fine-tune was given its base's predictions"
     compared = found["comparison"]
     assert (compared["run_a"], compared["run_b"]) == (base["run_id"], tuned["run_id"])
     values = [run["metrics"]["wer"]["value"] for run in (base, tuned)]
@@ -240,6 +241,7 @@ def test_an_adapter_from_elsewhere_needs_its_base_named(command, tuned_task, tmp
 CELLS = [{"method": "full", "rank": None}, {"method": "lora", "rank": 2}, {"method": "lora", "rank": 4}]
 
 
+@pytest.mark.heavy
 def test_a_matrix_of_methods_is_one_table(command, tuned_task, tmp_path):
     tuned_task({"keep": [], "learning_rate": 1e-3, "select_by": "last"}, matrix=CELLS)
     done = command(*RUN, "--json")
