@@ -87,7 +87,7 @@ class Training:
         Raises RunError when it stops before its end, AdapterError when it doesn't fit the network.
         """
         done = finished(self.folder, self.id) if reuse else None
-        if not reuse and processes.main:
+        if processes.main and (done or not reuse):  # nothing of what lies there is needed any more
             shutil.rmtree(self.work, ignore_errors=True)
         processes.wait()
         if processes.main and show:
