@@ -61,8 +61,9 @@ class Job:
     """A training that is to be done.
 
     `adapter` has fresh weights without an adapter; after the training they are the best ones. `evaluate`
-    scores them as they are on the validation split; `metric` selects (None: the last step is kept). `folder`
-    is for the result, `work` for checkpoints while it lasts, `base` what the task's ./ paths are relative to.
+    scores them as they are on the validation split; `metric`, in `unit`, selects (None: the last step is
+    kept). `folder` is for the result, `work` for checkpoints while it lasts, `base` what the task's ./ paths
+    are relative to.
     """
 
     adapter: Adapter
@@ -75,6 +76,7 @@ class Job:
     folder: Path
     work: Path
     manifest: Mapping[str, Any]
+    unit: str = ""
     workers: int = 4
     processes: Processes = field(default_factory=Processes)
     show_progress: bool = True
@@ -124,6 +126,7 @@ def fine_tune(job: Job) -> FineTuned:
             watcher.curve,
             metric=job.metric or "",
             higher_is_better=job.higher_is_better,
+            unit=job.unit,
         )
         shutil.rmtree(job.work, ignore_errors=True)
     job.processes.wait()

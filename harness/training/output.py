@@ -44,6 +44,7 @@ def save(
     *,
     metric: str = "",
     higher_is_better: bool = True,
+    unit: str = "",
 ) -> None:
     """Write what was trained; `folder` appears whole, and replaces one that is there already.
 
@@ -54,7 +55,7 @@ def save(
             save_adapter(writing, tuning, adapter.weights.checkpoint)
         else:
             save_checkpoint(writing, tuning.network, adapter.weights.checkpoint)
-        curve.write(writing, folder.name, metric, higher_is_better)
+        curve.write(writing, folder.name, metric, higher_is_better, unit)
         describe(writing, adapter, manifest, whole=not is_adapter(tuning))
 
 

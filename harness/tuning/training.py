@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.errors import RunError
 from harness.evaluation.score import Scorer
 from harness.evaluation.validation import Validation
+from harness.metrics.base import CorpusMetric, Metric
 from harness.models.base import Adapter
 from harness.models.weights import Weights
 from harness.processes import Processes
@@ -84,15 +88,37 @@ class Training:
     def run(self, processes: Processes, *, reuse: bool, show: bool = True) -> FineTuned:
         """Train; or, where `reuse` allows it, take what was made before or go on from where it was.
 
-        Raises RunError when it stops before its end, AdapterError when it doesn't fit the network.
+        Raises RunError when it stops before its end or another process is at it, AdapterError when it
+        doesn't fit the network.
         """
-        done = finished(self.folder, self.id) if reuse else None
-        if processes.main and (done or not reuse):  # nothing of what lies there is needed any more
-            shutil.rmtree(self.work, ignore_errors=True)
-        processes.wait()
-        if processes.main and show:
-            self._tell(done)
-        return done or fine_tune(self._job(processes, show))
+        with self._alone(processes):
+            done = finished(self.folder, self.id) if reuse else None
+            if processes.main and (done or not reuse):  # nothing of what lies there is needed any more
+                shutil.rmtree(self.work, ignore_errors=True)
+            processes.wait()
+            if processes.main and show:
+                self._tell(done)
+            return done or fine_tune(self._job(processes, show))
+
+    @contextmanager
+    def _alone(self, processes: Processes) -> Iterator[None]:
+        """Keep other runs of this training out; the system frees the lock of a process that is killed."""
+        if not processes.main:
+            yield
+            return
+        from filelock import FileLock, Timeout
+
+        file = self.work.with_suffix(".lock")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(file, timeout=0):
+                yield
+                file.unlink(missing_ok=True)
+        except Timeout as error:
+            raise RunError(
+                f"another process is at this very training ({self.work})",
+                "Wait for it, or name another folder with --results.",
+            ) from error
 
     def _tell(self, done: FineTuned | None) -> None:
         """Say it when nothing, or not everything, has to be trained."""
@@ -113,7 +139,8 @@ class Training:
             dataset=self.lessons.train,
             evaluate=self._validation(processes, show),
             metric=metric,
-            higher_is_better=metric is not None and _higher_is_better(self.cell.task, metric),
+            higher_is_better=metric is not None and _metric(self.cell.task, metric).higher_is_better,
+            unit="" if metric is None else _metric(self.cell.task, metric).unit,
             base=self.cell.base,
             folder=self.folder,
             work=self.work,
@@ -201,6 +228,6 @@ def _start(adapter: Adapter) -> dict[str, Any]:
     }
 
 
-def _higher_is_better(task: Task, metric: str) -> bool:
-    chosen = next(scored for scored in Scorer(task).scored if scored.key == metric)
-    return bool(chosen.metric.higher_is_better)
+def _metric(task: Task, key: str) -> Metric | CorpusMetric:
+    """The task's metric of this name."""
+    return next(scored.metric for scored in Scorer(task).scored if scored.key == key)

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from harness.evaluation.validation import Validation
 from harness.results.store import Store
 from harness.training import fine_tune as trainer
+from tests.conftest import Finished
 
 RUN = ("run", "task.yaml")
 
@@ -150,6 +152,27 @@ def test_train_prints_the_folder_and_run_goes_on_from_it(command, tuned_task, tm
     ran = command(*RUN, "--json")
     assert "Already trained" in ran.err
     assert ran.json()["runs"][1]["parent"] == ran.json()["runs"][0]["run_id"]
+
+
+def test_two_trainings_never_share_a_work_folder(command, tuned_task, tmp_path, monkeypatch):
+    tuned_task()
+    during: list[Finished] = []
+    real = Validation.__call__
+
+    def validate(self: Validation, step: int) -> dict[str, float]:
+        if not during:
+            during.append(Finished(0, "", ""))
+            during[0] = command("train", "task.yaml")
+        return real(self, step)
+
+    monkeypatch.setattr(Validation, "__call__", validate)
+    done = command("train", "task.yaml")
+    assert done.code == 0, done.err
+    assert during[0].code == 3
+    assert "another process is at this very training" in during[0].err
+    assert not (tmp_path / "results" / "training").exists() or not any(
+        (tmp_path / "results" / "training").iterdir()
+    )
 
 
 def test_train_needs_a_train_section(command, dummy_task):
