@@ -21,8 +21,17 @@ def _cells(parsed: argparse.Namespace, *, train: bool = False) -> list[Any]:
 
     settings = [parse_setting(text) for text in parsed.set]
     if getattr(parsed, "model", None):
-        settings.append(("model.checkpoint", parsed.model))
+        settings.append(("model.checkpoint", _from_here(parsed.model)))
     return load(find(parsed.task), settings, training=train)
+
+
+def _from_here(name: str) -> str:
+    """A path as it was typed, from where the user stands: in a task file ./ is relative to that file."""
+    if not name.startswith("."):
+        return name
+    plain = os.path.normpath(name)
+    found = not plain.startswith(".") and os.path.isdir(plain)  # noqa: PTH112 - a name may be any text
+    return plain if found else os.path.abspath(name)  # noqa: PTH100
 
 
 def _options(parsed: argparse.Namespace, *, train: bool = False) -> Any:

@@ -116,6 +116,15 @@ def test_a_checkpoint_that_is_not_there_says_so(harness, dummy_task):
     assert "Traceback" not in done.err
 
 
+def test_a_model_s_path_is_relative_to_where_the_user_stands(harness, dummy_task, tmp_path):
+    dummy_task(n=5)
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "task.yaml").rename(tmp_path / "tasks" / "task.yaml")
+    done = harness("run", "tasks/task.yaml", "--model", "./checkpoint", "--json")
+    assert done.code == 0, done.err
+    assert done.json()["runs"][0]["model"]["checkpoint"] == "checkpoint"
+
+
 def test_shipped_tasks_are_valid(harness):
     from tests.conftest import ROOT
 
