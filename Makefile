@@ -10,7 +10,7 @@ INSTALLED := .venv/.installed
 help:  ## List these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: $(INSTALLED)  ## Score a small Whisper on speech made on the spot, with no network and no GPU
+run: $(INSTALLED)  ## Fine-tune a small Whisper on speech made on the spot, with no network and no GPU
 	@$(BIN)/harness run quickstart/spoken_digits
 
 test: check  ## Everything that must be green: the checks, then the tests
