@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,7 +57,10 @@ class Augmenter:
         return replace(sample, inputs=inputs)
 
     def fingerprint(self) -> str:
-        """SHA-256 (hex) over the recordings of noise, "" without any. Raises MediaError."""
+        """SHA-256 (hex) over the recordings of noise, "" without any. Raises DataError for a broken one."""
+        for recording in self._recordings:
+            with _sound_noise():
+                recording.seconds()
         return digest_of([recording.digest() for recording in self._recordings]) if self._recordings else ""
 
     def _perturbed(self, audio: Audio, random: np.random.Generator) -> Audio:
@@ -151,9 +155,22 @@ class WithNoise(Perturbed):
         random = np.random.default_rng(self.seed)
         if self.recording is None:
             return random.standard_normal(length, dtype=np.float32)
-        noise = self.recording.load(rate_hz)
+        with _sound_noise():
+            noise = self.recording.load(rate_hz)
         places = len(noise) - length + 1 if len(noise) >= length else len(noise)
         return np.resize(np.roll(noise, -int(random.integers(places))), length)
+
+
+@contextmanager
+def _sound_noise() -> Iterator[None]:
+    """Raises DataError, not MediaError: the clip isn't at fault, and without noise it would go unsaid."""
+    try:
+        yield
+    except MediaError as error:
+        raise DataError(
+            f"a recording of noise can't be read: {error}",
+            "Repair it, or take it out of train.augment.noise.folder.",
+        ) from error
 
 
 def _recordings(folder: str, base: Path) -> list[EncodedAudio]:

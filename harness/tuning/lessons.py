@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import data
+from harness.data.augment import Augmenter
 from harness.data.fingerprint import fingerprint
 from harness.data.loading import Purpose
 from harness.progress import progress
 from harness.results.record import TrainedOnPart
-from harness.spec.digest import digest_of
 from harness.spec.kinds import KINDS
 from harness.spec.load import ResolvedTask, kept_cells
 from harness.spec.schema import Data
@@ -44,10 +44,8 @@ class Lessons:
             if dataset is not None:
                 with progress(f"Looking at {purpose} samples", dataset.size, show=show) as bar:
                     found[purpose] = fingerprint(dataset, self.cell.task.run.workers, bar)
-        noise = train_section(self.cell).augment.noise
-        if noise is not None and noise.folder is not None:
-            found["noise"] = _listing(self.cell.base / noise.folder)
-        return found
+        noise = Augmenter(train_section(self.cell).augment, self.cell.base).fingerprint()
+        return found | ({"noise": noise} if noise else {})
 
     @property
     def selecting(self) -> str | None:
@@ -100,9 +98,3 @@ def _load(
 ) -> data.Dataset:
     inputs = KINDS[cell.task.kind].inputs
     return data.load(section, base=cell.base, inputs=inputs, split=split, limit=limit, offline=offline)
-
-
-def _listing(folder: Path) -> str:
-    """Digest of a folder's file names and sizes: its contents may be gigabytes of noise."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return digest_of([[path.relative_to(folder).as_posix(), path.stat().st_size] for path in files])

@@ -216,8 +216,10 @@ def test_clip_that_is_gone_at_its_speed() -> None:
 def test_noise_recording_that_cannot_be_read_is_named(noises: Callable[..., Path]) -> None:
     base = noises(a=tone())
     (base / "noise" / "a.wav").write_bytes(b"RIFF")
-    with pytest.raises(MediaError, match=r"noise.a\.wav"):
+    with pytest.raises(DataError, match=r"noise.a\.wav"):
         heard(tone(), base=base, noise=noise(folder="./noise"))
+    with pytest.raises(DataError, match=r"recording of noise.*noise.a\.wav"):
+        augmenter(base, noise=noise(folder="./noise")).fingerprint()
 
 
 def test_folder_without_noise_is_refused(tmp_path: Path) -> None:
