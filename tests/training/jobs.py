@@ -8,6 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from harness import data, models
+from harness.data.dataset import make_dataset
+from harness.data.dummy import DummyClips, DummyOptions
+from harness.data.rows import Request, Stream
+from harness.data.samples import SampleMaker
 from harness.processes import Processes
 from harness.spec.schema import Data, Generate, Model
 from harness.spec.training import Train
@@ -30,6 +34,14 @@ def clips(n: int = 12, split: str = "train", **options: Any) -> data.Dataset:
     """Sine tones of up to half a second, targets of two words and a number."""
     section = Data(path="synthetic:dummy", columns=COLUMNS, options={"n": n, **options})
     return data.load(section, base=Path(), inputs=("audio",), split=split)  # type: ignore[arg-type]
+
+
+def stream(n: int) -> data.Dataset:
+    """The same clips as they come from a hub: in windows, and nobody knows how many there are."""
+    rows = DummyClips.rows(DummyOptions(n=n), "train")
+    held = [rows[at] for at in range(n)]
+    maker = SampleMaker(COLUMNS, ("audio",))
+    return make_dataset(Stream(held, rows.columns), maker, Request("somebody/clips", "train"))
 
 
 def job(

@@ -11,6 +11,7 @@ from harness.spec.schema import Data
 from harness.spec.training import Train
 from harness.training.order import Draw, draws, micro_batches, number_of_steps, share, steps
 from harness.types import Audio, Sample
+from tests.training.jobs import stream
 
 COLUMNS = {"audio": "audio", "target": "target", "id": "id", "group": "group"}
 
@@ -108,15 +109,11 @@ def test_epochs_are_steps_rounded_up():
     assert number_of_steps(Train(steps=5), None) == 5
 
 
-def test_a_stream_is_drawn_from_window_by_window(tmp_path):
-    rows = [f'{{"audio": "{row}.wav", "target": "t", "id": "r{row:04d}"}}\n' for row in range(1500)]
-    (tmp_path / "clips.jsonl").write_text("".join(rows))
-    section = Data(
-        path=str(tmp_path / "clips.jsonl"),
-        columns={"audio": "audio", "target": "target", "id": "id"},
-        streaming=True,
-    )
-    stream = load(section, base=Path(), inputs=("audio",), split="train")
-    drawn = [draw.id for draw in itertools.islice(draws(stream, 0), 3000)]
+def test_a_stream_is_drawn_from_window_by_window():
+    found = stream(n=1500)
+    assert found.size is None
+    drawn = [draw.id for draw in itertools.islice(draws(found, 0), 3000)]
     assert len(set(drawn[:1500])) == len(set(drawn[1500:])) == 1500
-    assert [draw.id for draw in itertools.islice(draws(stream, 0, start=1400), 200)] == drawn[1400:1600]
+    assert max(drawn[:1024]) == "train-001023"
+    assert drawn[:1024] != sorted(drawn[:1024])
+    assert [draw.id for draw in itertools.islice(draws(found, 0, start=1400), 200)] == drawn[1400:1600]

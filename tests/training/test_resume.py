@@ -23,7 +23,7 @@ from harness.training.fine_tune import FineTuned, fine_tune
 from harness.training.stop import StopRequest
 from harness.training.watcher import Watcher
 from tests.conftest import ROOT
-from tests.training.jobs import job
+from tests.training.jobs import clips, job, stream
 
 TRAIN: dict[str, Any] = {
     "steps": 8,
@@ -90,6 +90,22 @@ def test_eight_steps_are_four_and_four_bit_for_bit(tmp_path, base, monkeypatch, 
     assert not (tmp_path / "parts" / "adapter").exists()
     resumed = train(tmp_path / "parts", base, **settings)
     assert resumed.resumed_from == at
+    assert_same(resumed, whole)
+
+
+def test_a_stream_is_gone_on_with_where_it_was(tmp_path, base, monkeypatch):
+    dataset = stream(n=10)
+
+    def go(folder: Path) -> FineTuned:
+        return fine_tune(job(folder, TRAIN, evaluate=score, base=base, dataset=dataset, dropout=0.1))
+
+    whole = go(tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        stop_after(5, patch)
+        with pytest.raises(RunError):
+            go(tmp_path / "parts")
+    resumed = go(tmp_path / "parts")
+    assert resumed.resumed_from == 5
     assert_same(resumed, whole)
 
 
@@ -290,8 +306,6 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_samples(tmp_path,
 
 
 def test_samples_that_cannot_be_used_are_left_out_replaced_and_named(tmp_path, base):
-    from tests.training.jobs import clips
-
     todo = job(tmp_path, {**TRAIN, "augment": {}}, base=base, dataset=clips(unreadable=(3, 5)))
     result = fine_tune(todo)
     assert set(result.left_out) == {"train-000003", "train-000005"}
@@ -301,8 +315,6 @@ def test_samples_that_cannot_be_used_are_left_out_replaced_and_named(tmp_path, b
 
 
 def test_a_data_set_of_unusable_samples_stops_the_run(tmp_path, base):
-    from tests.training.jobs import clips
-
     todo = job(tmp_path, TRAIN, base=base, dataset=clips(n=4, unreadable=(0, 1, 2, 3)))
     with pytest.raises(RunError, match="training samples in a row can't be used"):
         fine_tune(todo)
