@@ -6,6 +6,7 @@ adapter beside them would not be what is exported.
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Sequence
 from copy import copy
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from harness.data.probe import probe_samples
 from harness.errors import AdapterError, SampleError, UsageError
 from harness.models.base import Adapter, Batch
-from harness.models.checkpoint import resolve
+from harness.models.checkpoint import Checkpoint, resolve
 from harness.models.trained import MANIFEST, TrainedAdapter
 from harness.models.weights import Weights, quiet
 from harness.spec.kinds import KINDS
@@ -52,7 +53,7 @@ def export(adapter: Adapter, out: Path, dtype: str = "float32") -> Parity:
     holds something else.
     """
     trained = _mergeable(adapter, dtype)
-    _check_out(out)
+    _check_out(out, adapter.weights.checkpoint)
     adapter.weights.release()
     probe = copy(adapter)
     probe.weights = _float32(adapter, adapter.weights.checkpoint.folder)
@@ -96,10 +97,21 @@ def _mergeable(adapter: Adapter, dtype: str) -> TrainedAdapter:
     return weights.adapter
 
 
-def _check_out(out: Path) -> None:
-    """What stands there is replaced, so it has to be ours."""
-    if out.exists() and not (out / MANIFEST).is_file() and not (out.is_dir() and not any(out.iterdir())):
+def _check_out(out: Path, base: Checkpoint) -> None:
+    """What stands there is replaced, so it has to be an export: what was trained can't be made again."""
+    if out.resolve() == base.folder.resolve():
+        raise UsageError(
+            f"{out} is the checkpoint that the adapter belongs to", "Name another folder with --out."
+        )
+    if out.exists() and not _is_export(out) and not (out.is_dir() and not any(out.iterdir())):
         raise UsageError(f"{out} exists and is not an exported checkpoint", "Name another folder with --out.")
+
+
+def _is_export(folder: Path) -> bool:
+    try:
+        return "merged" in json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # nothing that this code wrote
+        return False
 
 
 def _float32(adapter: Adapter, folder: Path) -> Weights:

@@ -37,7 +37,13 @@ def _base(
     if model is not None:
         return models.resolve(model, None, base=Path.cwd(), offline=offline)
     if base.get("path"):
-        return models.resolve(str(adapter.folder / base["path"]), None, base=Path.cwd(), offline=offline)
+        folder = (adapter.folder / base["path"]).resolve()
+        if not folder.is_dir():
+            raise AdapterError(
+                f"{adapter.name} was trained on {base.get('checkpoint')}, which is not at {folder} any more",
+                "One of them was moved: name the checkpoint with --model.",
+            )
+        return models.resolve(str(folder), None, base=Path.cwd(), offline=offline)
     if base.get("revision"):
         return models.resolve(base["checkpoint"], base["revision"], base=Path.cwd(), offline=offline)
     raise AdapterError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from harness.data.probe import probe_samples
 from harness.errors import AdapterError, UsageError
 from harness.models import Weights
+from harness.models.trained import MANIFEST
 from harness.training import export as exporting
 from harness.training.export import export
 from harness.training.output import save_checkpoint
@@ -153,6 +155,20 @@ def test_other_folders_are_not_overwritten(
     export(adapter, tmp_path / "out")
     export(adapter, tmp_path / "out")
     assert (tmp_path / "thesis.tex").exists()
+
+
+def test_what_was_trained_is_not_overwritten(
+    bases: dict[str, Path], adapters: dict[str, Path], tmp_path: Path
+) -> None:
+    """Neither the adapter nor, when it is an export itself, the base; both have a manifest."""
+    export(fresh(bases["whisper"], trained=adapters["whisper"]), tmp_path / "base")
+    shutil.copytree(adapters["whisper"], tmp_path / "adapter")
+    (tmp_path / "adapter" / MANIFEST).write_text("{}")
+    for out in ("base", "adapter"):
+        files = sorted((tmp_path / out).iterdir())
+        with pytest.raises(UsageError, match=r"belongs to|is not an exported checkpoint"):
+            export(fresh(tmp_path / "base", trained=tmp_path / "adapter"), tmp_path / out)
+        assert sorted((tmp_path / out).iterdir()) == files
 
 
 def test_probe_samples_are_always_the_same() -> None:
