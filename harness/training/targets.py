@@ -27,7 +27,7 @@ def match(model: Any, targets: Sequence[str], parts: Parts) -> dict[str, list[st
     linear = _linear(model)
     found: dict[str, list[str]] = {}
     taken: set[str] = set()
-    for target in targets:
+    for target in dict.fromkeys(targets):
         wanted = _test(target, alone=len(targets) == 1)
         matched = [name for name in linear if wanted(name)]
         free = [name for name in matched if parts.state(name) == "lora"]

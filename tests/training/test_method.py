@@ -217,6 +217,11 @@ def test_target_that_matches_nothing(
     assert hint in error.hint
 
 
+def test_target_that_is_named_twice(bases: dict[str, Path]) -> None:
+    once, twice = (tuned(bases["whisper"], lora={"targets": ["q_proj"] * times}) for times in (1, 2))
+    assert twice.targets == once.targets
+
+
 def test_tied_weights_in_full_beside_lora(bases: dict[str, Path]) -> None:
     error = refused(bases["whisper"], parts={"decoder": "full"})
     assert "model.decoder.embed_tokens.weight is proj_out.weight" in error.message
