@@ -170,9 +170,7 @@ def _facts(result: CellResult) -> Iterator[tuple[str, str]]:
     yield "trained", f"{made.method}: {_share(made.trainable, made.total)}"
     yield "training", _steps_text(made)
     if made.left_out:
-        ids = ", ".join(list(made.left_out)[:LISTED_LEFT_OUT])
-        more = ", ..." if len(made.left_out) > LISTED_LEFT_OUT else ""
-        yield "left out", f"{len(made.left_out)} training samples that could not be used: {ids}{more}"
+        yield "left out", _left_out_text(made)
     yield "adapter" if is_adapter(made.folder) else "checkpoint", str(made.folder)
     yield "curve", str(made.folder / CURVE)
 
@@ -183,6 +181,12 @@ def _steps_text(made: FineTuned) -> str:
     when = ", trained before" if made.reused else ""
     went_on = f", interrupted at {made.resumed_from}" if made.resumed_from is not None else ""
     return f"{made.steps} steps in {made.seconds:.0f} s{chosen}{went_on}{when}"
+
+
+def _left_out_text(made: FineTuned) -> str:
+    ids = ", ".join(list(made.left_out)[:LISTED_LEFT_OUT])
+    more = ", ..." if len(made.left_out) > LISTED_LEFT_OUT else ""
+    return f"{len(made.left_out)} training samples that could not be used: {ids}{more}"
 
 
 def is_adapter(folder: Path) -> bool:
@@ -226,7 +230,8 @@ def made_text(made: FineTuned) -> str:
     """What `harness train` says of a training."""
     scores = ", ".join(f"{name} {value:.2f}" for name, value in made.scores.items())
     validation = f"; on the validation split {scores}" if scores else ""
-    return f"{made.method}: {_share(made.trainable, made.total)}, {_steps_text(made)}{validation}"
+    left_out = f"\nleft out: {_left_out_text(made)}" if made.left_out else ""
+    return f"{made.method}: {_share(made.trainable, made.total)}, {_steps_text(made)}{validation}{left_out}"
 
 
 def made_json(made: FineTuned) -> dict[str, Any]:

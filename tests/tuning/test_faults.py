@@ -34,3 +34,21 @@ def test_noise_that_can_not_be_read_stops_the_training(command, tuned_task, tmp_
     assert "a recording of noise can't be read" in done.err
     assert "hum.wav" in done.err
     assert not trained(tmp_path / "results")
+
+
+def test_samples_that_can_not_be_learned_from_are_said(command, tuned_task):
+    tuned_task({"data": {"options": {"n": 10, "unreadable": [3]}}, "steps": 10, "select_by": "last"})
+    assert (
+        "left out: 1 training samples that could not be used: train-000003"
+        in command("train", "task.yaml").err
+    )
+
+
+def test_an_export_that_is_not_where_its_base_was_says_what_to_do(command, tuned_task, tmp_path):
+    tuned_task({"select_by": "last"})
+    (tmp_path / "elsewhere").mkdir()
+    adapter = Path(command("train", "task.yaml", "--json").json()["adapter"])
+    moved = adapter.rename(tmp_path / "elsewhere" / "adapter")
+    done = command("export", str(moved), "--out", "merged")
+    assert done.code == 2
+    assert "name the checkpoint with --model" in done.err
