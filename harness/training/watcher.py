@@ -121,9 +121,18 @@ class Watcher(TrainerCallback):
     # What happens when
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Score the starting point: the base, or where an interruption came before the evaluation."""
-        self._bar.advance(state.global_step)
-        self.catch_up(state.global_step)
+        """Score the starting point: the base, or where an interruption came before the evaluation.
+
+        Raises RunError when that is interrupted: after another step it could not be made up for.
+        """
+        step = state.global_step
+        self._bar.advance(step)
+        self.catch_up(step)
+        if self.stopped:
+            raise RunError(
+                f"stopped by {self._stop.name} after step {step} of {self._rhythm.steps}",
+                "Run the same command again: it goes on from there.",
+            )
 
     def catch_up(self, step: int) -> None:
         """Score this step if it is due and hasn't been."""
