@@ -1,11 +1,12 @@
 """Where a training can go on from: whole checkpoints and the best weights so far.
 
     checkpoint-00000400/   weights, optimizer, schedule, random numbers, curve; complete.json is written last
-    best-00000320.safetensors
+    best-00000320.safetensors     as long as a checkpoint speaks of them
     writing/               under way; removed at the next start
 
 A checkpoint is written aside, synced and renamed, so a kill or a full disk leaves the one before. Its files'
-digests are checked before anybody goes on from it; a damaged one is passed over for the one before.
+digests, those of its best weights included, are checked before anybody goes on from it; a damaged one is
+passed over for the one before.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class Checkpoints:
         self.folder = folder
         self.damaged: list[str] = []
         """What was passed over, and why."""
+        self._best_digests: dict[str, str] = {}
 
     @property
     def writing(self) -> Path:
@@ -54,11 +56,16 @@ class Checkpoints:
             self.damaged.append(f"{path.name}: {fault}")
         return None
 
-    def publish(self, step: int) -> Path:
-        """Make what is in `writing` the checkpoint of `step`, then drop the oldest ones."""
+    def publish(self, step: int, best: int | None = None) -> Path:
+        """Make what is in `writing` the checkpoint of `step`, then drop all but the one before.
+
+        `best` is the step whose weights were the best by then.
+        """
         final = self.folder / f"checkpoint-{step:08d}"
         files = sorted(path for path in self.writing.rglob("*") if path.is_file())
         digests = {str(path.relative_to(self.writing)): _synced_digest(path) for path in files}
+        if best is not None:
+            digests[f"../{self._best(best).name}"] = self._best_digest(best)
         marker = self.writing / COMPLETE
         marker.write_text(json.dumps(digests, indent=1), encoding="utf-8")
         _sync(marker)
@@ -66,8 +73,7 @@ class Checkpoints:
             shutil.rmtree(final)
         self.writing.rename(final)
         _sync(self.folder)
-        for old in self._all()[:-KEPT]:
-            shutil.rmtree(old)
+        self._drop_others(final)
         return final
 
     def keep_best(self, step: int, state: Mapping[str, Any]) -> None:
@@ -79,7 +85,7 @@ class Checkpoints:
         with no_room(f"the best weights (step {step})", self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             save_file(dict(state), temporary)
-            _sync(temporary)
+            self._best_digests[final.name] = _synced_digest(temporary)
             temporary.replace(final)
 
     def best(self, step: int) -> dict[str, Any]:
@@ -87,22 +93,38 @@ class Checkpoints:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
+        path = self._best(step)
         try:
-            return dict(load_file(self._best(step)))
+            if _digest(path) != self._best_digest(step):
+                raise OSError("it is damaged")
+            return dict(load_file(path))
         except (OSError, SafetensorError) as error:
             raise RunError(
-                f"the best weights ({self._best(step)}) can't be read: {error}",
-                "Delete that folder and run again.",
+                f"the best weights ({path}) can't be read: {error}",
+                "Run the same command again: it goes on from before they were written.",
             ) from error
-
-    def drop_best_except(self, steps: set[int]) -> None:
-        """Remove best weights that no checkpoint speaks of any more."""
-        for path in self.folder.glob("best-*.safetensors"):
-            if int(path.stem.removeprefix("best-")) not in steps:
-                path.unlink(missing_ok=True)
 
     def _best(self, step: int) -> Path:
         return self.folder / f"best-{step:08d}.safetensors"
+
+    def _best_digest(self, step: int) -> str:
+        """Digest of best weights; hashed once, because every checkpoint names it."""
+        name = self._best(step).name
+        if name not in self._best_digests:  # from before a resume
+            self._best_digests[name] = _digest(self._best(step))
+        return self._best_digests[name]
+
+    def _drop_others(self, newest: Path) -> None:
+        """Remove checkpoints that are too old, damaged ones that were passed over, which have later steps,
+        and best weights that no checkpoint speaks of any more."""
+        kept = [path for path in self._all() if path.name <= newest.name][-KEPT:]
+        for path in self._all():
+            if path not in kept:
+                shutil.rmtree(path)
+        needed = set().union(*map(_named, kept))
+        for path in self.folder.glob("best-*.safetensors"):
+            if f"../{path.name}" not in needed:
+                path.unlink(missing_ok=True)
 
     def _all(self) -> list[Path]:
         return sorted(path for path in self.folder.glob("checkpoint-*") if path.is_dir())
@@ -131,11 +153,9 @@ def step_of(checkpoint: Path) -> int:
 def _fault(checkpoint: Path) -> str | None:
     """What is wrong with a checkpoint, None when it is whole."""
     try:
-        digests = json.loads((checkpoint / COMPLETE).read_text(encoding="utf-8"))
-        for name, digest in digests.items():
-            with (checkpoint / name).open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != digest:
-                    return f"{name} is damaged"
+        for name, digest in _digests(checkpoint).items():
+            if _digest(checkpoint / name) != digest:
+                return f"{name} is damaged"
     except FileNotFoundError as error:
         return f"{Path(error.filename).name} is missing"
     except (OSError, ValueError) as error:
@@ -143,8 +163,28 @@ def _fault(checkpoint: Path) -> str | None:
     return None
 
 
+def _digests(checkpoint: Path) -> dict[str, str]:
+    """Digest of each of its files. Raises OSError or ValueError when the list can't be read."""
+    found = json.loads((checkpoint / COMPLETE).read_text(encoding="utf-8"))
+    if not isinstance(found, dict):
+        raise ValueError(f"{COMPLETE} is damaged")
+    return found
+
+
+def _named(checkpoint: Path) -> set[str]:
+    """Names of its files; none for a damaged one, which nobody goes on from."""
+    try:
+        return set(_digests(checkpoint))
+    except (OSError, ValueError):
+        return set()
+
+
 def _synced_digest(path: Path) -> str:
     _sync(path)
+    return _digest(path)
+
+
+def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -142,7 +142,7 @@ class HarnessTrainer(Trainer):
                 for path in inner.iterdir():
                     path.rename(writing / path.name)
                 inner.rmdir()
-                self._checkpoints.publish(step)
+                self._checkpoints.publish(step, self._watcher.best_step)
             self._processes.wait()
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:

@@ -82,7 +82,6 @@ class Watcher(TrainerCallback):
         self._media_seconds = 0.0
         self._samples = 0
         self._speed_since = time.perf_counter()
-        self._in_checkpoints: set[int] = set()
 
     @property
     def seconds(self) -> float:

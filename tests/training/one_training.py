@@ -27,10 +27,10 @@ def slow_down() -> None:
         time.sleep(per_step)
         end(self, *arguments, **settings)
 
-    def slow_publish(self: Checkpoints, step: int) -> Path:
+    def slow_publish(self: Checkpoints, step: int, best: int | None = None) -> Path:
         if step > 4:
             time.sleep(writing)
-        return publish(self, step)
+        return publish(self, step, best)
 
     Watcher.on_step_end = slow_end  # type: ignore[method-assign]
     Checkpoints.publish = slow_publish  # type: ignore[method-assign]

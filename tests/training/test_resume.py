@@ -287,6 +287,40 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, base, 
     assert_same(resumed, whole)
 
 
+def falling(adapter: Any, step: int) -> dict[str, float]:
+    """Better with every evaluation."""
+    return {"wer": 100.0 - step}
+
+
+def best_of(work: Path) -> list[str]:
+    return sorted(path.name for path in work.glob("best-*"))
+
+
+@pytest.mark.parametrize(
+    "damage", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-1] + b"?")]
+)
+def test_damaged_best_weights_are_passed_over_with_their_checkpoint(tmp_path, base, monkeypatch, damage):
+    settings = {**TRAIN, "save_every": 2}
+    whole = fine_tune(job(tmp_path / "whole", settings, evaluate=falling, base=base, dropout=0.1))
+    parts = job(tmp_path / "parts", settings, evaluate=falling, base=base, dropout=0.1)
+    with monkeypatch.context() as patch:
+        stop_after(5, patch)
+        with pytest.raises(RunError):
+            fine_tune(parts)
+    assert best_of(parts.work) == ["best-00000004.safetensors"], "best weights that nobody needs take room"
+    damage(parts.work / "best-00000004.safetensors")
+    with monkeypatch.context() as patch:
+        stop_after(3, patch)
+        with pytest.raises(RunError):
+            fine_tune(job(tmp_path / "parts", settings, evaluate=falling, base=base, dropout=0.1))
+    latest = Checkpoints(parts.work).latest()
+    assert latest is not None, "damaged ones of later steps took the place of the one that is good"
+    assert latest.name == "checkpoint-00000003"
+    resumed = fine_tune(job(tmp_path / "parts", settings, evaluate=falling, base=base, dropout=0.1))
+    assert resumed.resumed_from == 3
+    assert_same(resumed, whole)
+
+
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_samples(tmp_path, base, monkeypatch):
     from harness.models.whisper import Whisper
 
