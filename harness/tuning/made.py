@@ -62,11 +62,25 @@ def lineage(cell: ResolvedTask, model: Adapter, store: Store, limit: int | None)
 
 
 def train_part(manifest: Mapping[str, Any]) -> TrainPart | None:
-    """How a fine-tune was made, as records have it; None when its manifest doesn't tell."""
+    """How a fine-tune was made, as records have it; None when its manifest doesn't tell.
+
+    Raises ResultError for one that is damaged, or of a version that has other settings.
+    """
     found, spec = manifest.get("train"), manifest.get("spec") or {}
-    if not isinstance(found, dict) or not isinstance(spec.get("train"), dict):
+    if not isinstance(found, dict) or not isinstance(spec, dict) or not isinstance(spec.get("train"), dict):
         return None
-    train, curve = Train.model_validate(spec["train"]), Curve.from_json(found["curve"])
+    try:
+        return _train_part(manifest, found, Train.model_validate(spec["train"]))
+    except (KeyError, TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ResultError(
+            f"the fine-tune's {MANIFEST} doesn't say how it was made: {type(error).__name__}: {reason}",
+            f"It is damaged, or another version wrote it. Without {MANIFEST}, the model can still be scored.",
+        ) from error
+
+
+def _train_part(manifest: Mapping[str, Any], found: Mapping[str, Any], train: Train) -> TrainPart:
+    curve = Curve.from_json(found["curve"])
     return TrainPart(
         method=manifest["method"],
         train_id=manifest["train_id"],
