@@ -15,6 +15,7 @@ from harness.spec.section import UNSCORED, Section
 Positive: TypeAlias = Annotated[FiniteFloat, Field(gt=0)]
 Share: TypeAlias = Annotated[FiniteFloat, Field(ge=0, le=1)]
 Count: TypeAlias = Annotated[int, Field(ge=1)]
+Decibels: TypeAlias = Annotated[FiniteFloat, Field(ge=-200, le=200)]
 PartState: TypeAlias = Literal["frozen", "lora", "full"]
 LEARNING_RATES = {"lora": 1e-3, "full": 1e-5}
 
@@ -26,7 +27,7 @@ class Lora(Section):
     """Rank; 32 when not given."""
     alpha: Positive | None = None
     """Scale: an update is multiplied by alpha / r; twice the rank when not given."""
-    dropout: Share = 0.0
+    dropout: Annotated[FiniteFloat, Field(ge=0, lt=1)] = 0.0
     """Dropout in front of the adapter."""
     targets: tuple[str, ...] | None = Field(default=None, min_length=1)
     """Names of modules that get an adapter (q_proj), or one regular expression over full names; the
@@ -52,7 +53,7 @@ class Lora(Section):
 class Noise(Section):
     """Noise that is added to training audio."""
 
-    snr_db: tuple[FiniteFloat, FiniteFloat] = (10.0, 30.0)
+    snr_db: tuple[Decibels, Decibels] = (10.0, 30.0)
     """Lowest and highest ratio of speech to noise in dB, drawn per clip."""
     probability: Share = 0.5
     """Share of clips that get noise."""
@@ -84,7 +85,7 @@ class Augment(Section):
 
     speed: tuple[Positive, ...] = ()
     """Factors of which one is drawn, such as [0.9, 1.0, 1.1]: tempo and pitch (Ko et al. 2015)."""
-    gain_db: tuple[FiniteFloat, FiniteFloat] | None = None
+    gain_db: tuple[Decibels, Decibels] | None = None
     """Lowest and highest change of loudness in dB."""
     noise: Noise | None = None
     """Added noise."""

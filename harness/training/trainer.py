@@ -21,7 +21,7 @@ import torch
 from transformers import Trainer, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
-from harness.errors import AdapterError
+from harness.errors import AdapterError, UsageError
 from harness.models.base import Adapter
 from harness.models.weights import quiet
 from harness.processes import Processes
@@ -206,7 +206,12 @@ def arguments(
 
 
 def warmup_steps(train: Train, steps: int) -> int:
-    """Steps until the learning rate's peak."""
+    """Steps until the learning rate's peak. Raises UsageError when that lies beyond what epochs come to."""
+    if train.warmup >= max(steps, 1):
+        raise UsageError(
+            f"train.warmup: {train.warmup:g} steps of warm-up leave none of {steps} to learn at the peak",
+            "Lower it, or raise train.epochs.",
+        )
     return round(train.warmup * steps) if train.warmup < 1 else int(train.warmup)
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
 from harness.data.audio import encode_wav
 
@@ -52,3 +55,38 @@ def test_an_export_that_is_not_where_its_base_was_says_what_to_do(command, tuned
     done = command("export", str(moved), "--out", "merged")
     assert done.code == 2
     assert "name the checkpoint with --model" in done.err
+
+
+@pytest.mark.parametrize("change", [{"train": {"steps": 4}}, {"spec": {"train": {"steps": 4, "new": 1}}}])
+def test_a_manifest_that_does_not_say_how_it_was_made_is_named(command, tuned_task, change: dict[str, Any]):
+    tuned_task({"select_by": "last"})
+    adapter = Path(command("train", "task.yaml", "--json").json()["adapter"])
+    manifest = json.loads((adapter / "harness.json").read_text())
+    (adapter / "harness.json").write_text(json.dumps(manifest | change))
+    done = command("eval", "task.yaml", "--adapter", str(adapter))
+    assert done.code == 2
+    assert "harness.json doesn't say how it was made" in done.err
+
+
+def test_a_warm_up_that_epochs_never_finish_is_refused(command, tuned_task, tmp_path):
+    tuned_task({"steps": None, "epochs": 2, "warmup": 5})
+    done = command("train", "task.yaml")
+    assert done.code == 2
+    assert "5 steps of warm-up leave none of 5" in done.err
+    assert not trained(tmp_path / "results")
+
+
+@pytest.mark.parametrize(
+    ("train", "place"),
+    [
+        ({"augment": {"gain_db": [0, 1e5]}}, "gain_db"),
+        ({"augment": {"noise": {"snr_db": [-1e5, 0]}}}, "snr_db"),
+        ({"lora": {"dropout": 1}}, "dropout"),
+    ],
+)
+def test_settings_that_would_leave_nothing_to_learn_or_hear_are_refused(command, tuned_task, train, place):
+    """A clip that can't be perturbed is learned from as it is: numbers that overflow would go unsaid."""
+    tuned_task(train)
+    done = command("train", "task.yaml")
+    assert done.code == 2
+    assert place in done.err
