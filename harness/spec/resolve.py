@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from copy import deepcopy
@@ -16,6 +17,14 @@ from harness.spec.find import extended_file
 from harness.spec.schema import Task
 
 PLACEHOLDER = re.compile(r"\{([A-Za-z_]\w*)\}")
+PATHS = (
+    ("model", "checkpoint"),
+    ("data", "path"),
+    ("data", "join", "path"),
+    ("train", "data", "path"),
+    ("train", "augment", "noise", "folder"),
+)
+"""Keys whose ./ is relative to the task file."""
 LITERAL_KEYS = ("description", "params", "matrix")
 
 
@@ -36,7 +45,24 @@ def compose(file: Path, _chain: tuple[Path, ...] = ()) -> Document:
     chain = (*_chain, file.resolve())
     if parent.resolve() in chain:
         raise SpecError([_fault(origin, "extends", f"'{extends}' extends this file in turn")])
-    return compose(parent, chain).merged(document)
+    inherited = compose(parent, chain)
+    _rebase(inherited, parent.parent, file.parent)
+    return inherited.merged(document)
+
+
+def _rebase(document: Document, written: Path, read_from: Path) -> None:
+    """Let ./ paths of an extended file mean what they mean there, when it stands in another folder."""
+    if written.resolve() == read_from.resolve():
+        return
+    for path in PATHS:
+        *above, last = path
+        section: Any = document.data
+        for key in above:
+            section = section.get(key) if isinstance(section, dict) else None
+        value = section.get(last) if isinstance(section, dict) else None
+        if isinstance(value, str) and value.startswith("."):
+            moved = os.path.relpath(written.resolve() / value, read_from.resolve())
+            section[last] = moved if moved.startswith(".") else f"./{moved}"
 
 
 def apply_settings(document: Document, settings: Sequence[tuple[str, Any]]) -> None:

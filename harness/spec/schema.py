@@ -57,7 +57,7 @@ class Data(Section):
     splits: Splits = Field(
         default=Splits(train="train", validation="validation", test="test"), json_schema_extra=UNSCORED
     )
-    """Names of the splits."""
+    """Names of the splits. When some are named, the task has no others."""
     split: Literal["train", "validation", "test"] = "test"
     """Which of the splits is scored."""
     columns: dict[str, str]

@@ -31,6 +31,7 @@ def faults(data: Mapping[str, Any], base: Path, *, training: bool = True) -> Ite
     yield from _selection_faults(train, data)
     if training:
         yield from _split_faults(train, data)
+    yield from _overlap_faults(train, data, base)
     yield from _length_faults(train)
     yield from _part_faults(train, data, base)
     yield from _augment_faults(train, data)
@@ -63,6 +64,40 @@ def _split_faults(train: Train, data: Mapping[str, Any]) -> Iterator[Found]:
         yield ("train",), "there is no validation split to choose the best step on.", hint
     if training.streaming and train.epochs is not None:
         yield ("train", "epochs"), "a stream's length isn't known.", "Give train.steps instead."
+
+
+def _overlap_faults(train: Train, data: Mapping[str, Any], base: Path) -> Iterator[Found]:
+    """A training that would learn the very rows that it is scored on."""
+    try:
+        own = Data.model_validate(data.get("data"))
+        training = Data.model_validate(overlaid(data["data"], train.data))
+    except ValidationError:
+        return
+    for purpose, scored in (("test", own), ("validation", own)):
+        split = getattr(scored.splits, scored.split if purpose == "test" else purpose)
+        if purpose == "validation" and train.select_by == "last":
+            continue
+        if split is None or not _same_source(training, scored):
+            continue
+        if _is_file(training.path, base):
+            message = f"{training.path} is one file, which serves every split: what is learned is scored."
+            hint = "Point data.path at a folder with train.jsonl, validation.jsonl and test.jsonl (or .csv)."
+            yield ("train",), message, hint
+            return
+        if split == training.splits.train:
+            hint = "Name another under data.splits."
+            yield ("train",), f"split '{split}' is learned from and scored ({purpose}).", hint
+
+
+def _same_source(a: Data, b: Data) -> bool:
+    """Whether two data sections read the same files; how their columns are called doesn't matter."""
+    parts = ("path", "name", "revision", "options")
+    return all(getattr(a, part) == getattr(b, part) for part in parts)
+
+
+def _is_file(path: str, base: Path) -> bool:
+    found = existing(base / path if path.startswith(".") else path)
+    return found is not None and found.is_file()
 
 
 def _length_faults(train: Train) -> Iterator[Found]:

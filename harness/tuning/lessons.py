@@ -10,6 +10,7 @@ from harness import data
 from harness.data.augment import Augmenter
 from harness.data.fingerprint import fingerprint
 from harness.data.loading import Purpose
+from harness.errors import DataError
 from harness.progress import progress
 from harness.results.record import TrainedOnPart
 from harness.spec.kinds import KINDS
@@ -35,7 +36,13 @@ class Lessons:
         learned = _load(training_data(cell.task), "train", train.limit, cell, offline)
         if chosen_on is None:
             return cls(cell, learned, None)
-        return cls(cell, learned, _load(chosen_on, "validation", train.validation_limit, cell, offline))
+        try:
+            validation = _load(chosen_on, "validation", train.validation_limit, cell, offline)
+        except DataError as error:
+            choice = "The best step is chosen on it: name another under data.splits.validation, or keep the"
+            error.hint = f"{error.hint} {choice} last step with train.select_by: last.".strip()
+            raise
+        return cls(cell, learned, validation)
 
     def fingerprints(self, *, show: bool) -> dict[str, str]:
         """What tells these data from others: a digest or a commit of each."""
@@ -44,6 +51,13 @@ class Lessons:
             if dataset is not None:
                 with progress(f"Looking at {purpose} samples", dataset.size, show=show) as bar:
                     found[purpose] = fingerprint(dataset, self.cell.task.run.workers, bar)
+        # A commit names a whole repository; only digests of the rows themselves tell splits apart.
+        if self.train.revision is None and found["training"] == found.get("validation"):
+            raise DataError(
+                "the training samples and the validation samples are the same",
+                "A file given by its own path serves every split: use a folder with train.jsonl, "
+                "validation.jsonl and test.jsonl, or name the splits under data.splits.",
+            )
         noise = Augmenter(train_section(self.cell).augment, self.cell.base).fingerprint()
         return found | ({"noise": noise} if noise else {})
 

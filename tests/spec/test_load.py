@@ -116,6 +116,19 @@ def test_extends_merges_mappings_deep_and_replaces_lists(write):
     assert [metric.name for metric in task.metrics] == ["cer", "wer"]
 
 
+def test_a_path_that_is_inherited_leads_where_it_was_written(tmp_path, write):
+    (tmp_path / "shared" / "clips").mkdir(parents=True)
+    (tmp_path / "shared" / "base.yaml").write_text(
+        "kind: asr\nname: base\nmodel: {checkpoint: ./model}\nmetrics: [wer]\n"
+        "data: {path: ./clips, columns: {audio: audio, target: text}}\n"
+    )
+    [resolved] = load(write("extends: shared/base\nname: over\n"))
+    assert resolved.task.model.checkpoint == "./shared/model"
+    assert (resolved.base / resolved.task.data.path).resolve() == tmp_path / "shared" / "clips"
+    [own] = load(write("extends: shared/base\nname: over\nmodel: {checkpoint: ./mine}\n"))
+    assert own.task.model.checkpoint == "./mine"
+
+
 def test_extends_finds_shipped_kinds_from_a_users_folder(write):
     text = "extends: kinds/asr\nname: mine\ndata: {path: ./clips, columns: {audio: audio, target: text}}\n"
     assert only(write(text)).task.kind == "asr"

@@ -183,6 +183,22 @@ def test_faults_of_a_train_section_are_found_when_it_is_read(write, setting, com
     assert any(f"  {complaint}" in line for line in found), found
 
 
+def test_a_training_that_would_learn_what_is_scored_is_refused(write, tmp_path):
+    (tmp_path / "clips.jsonl").write_text('{"audio": "a.wav", "target": "a"}\n')
+    task = (
+        "kind: asr\nname: mine\nmodel: {checkpoint: a/b}\nmetrics: [wer]\n"
+        "data: {path: ./clips.jsonl, columns: {audio: audio, target: target}}\ntrain: {steps: 1}\n"
+    )
+    [found] = complaints(write(task))
+    assert found.startswith("task.yaml:6  train: ./clips.jsonl is one file, which serves every split")
+    assert "train.jsonl, validation.jsonl and test.jsonl" in found
+    [found] = complaints(write(task), "data.path=a/b", "data.splits={train: x, validation: y, test: x}")
+    assert "train: split 'x' is learned from and scored (test)." in found
+    [found] = complaints(write(task), "data.path=a/b", "data.splits={train: x, validation: x, test: y}")
+    assert "train: split 'x' is learned from and scored (validation)." in found
+    assert only(write(task), "data.path=a/b").task.train
+
+
 def test_faults_have_the_line_of_what_is_wrong(write):
     [found] = complaints(write(TASK + TRAIN.replace("n: 200", "m: 200")))
     assert found.startswith("task.yaml:16  train.data.options.m: unknown option.")

@@ -376,6 +376,34 @@ def test_what_can_not_be_trained_is_refused_before_anything_runs(
     assert not (tmp_path / "results" / "runs").exists()
 
 
+def test_training_on_what_is_validated_is_refused(command, tuned_task, tmp_path):
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips" / "all.jsonl").write_text('{"audio": "a.wav", "target": "a"}\n')
+    tuned_task(
+        {"data": {}, "keep": []},
+        data={"path": "./clips", "columns": {"audio": "audio", "target": "target"}},
+        params={"method": "lora", "rank": 2},
+    )
+    done = command("train", "task.yaml")
+    assert done.code == 2, done.err
+    assert "the training samples and the validation samples are the same" in done.err
+
+
+def test_a_missing_validation_split_says_what_to_do(command, tuned_task, tmp_path):
+    (tmp_path / "clips").mkdir()
+    for split in ("train", "test"):
+        (tmp_path / "clips" / f"{split}.jsonl").write_text('{"audio": "a.wav", "target": "a"}\n')
+    tuned_task(
+        {"data": {}, "keep": []},
+        data={"path": "./clips", "columns": {"audio": "audio", "target": "target"}},
+        params={"method": "lora", "rank": 2},
+    )
+    done = command(*RUN)
+    assert done.code == 2
+    assert "has no split 'validation'" in done.err
+    assert "train.select_by: last" in done.err
+
+
 def test_data_that_are_not_there_are_refused_before_anything_runs(command, tuned_task, tmp_path):
     tuned_task({"data": {"path": "./nowhere.jsonl"}})
     done = command(*RUN)
