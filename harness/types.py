@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from PIL.Image import Image as PillowImage
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
@@ -17,7 +18,7 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | Non
 class Media(ABC):
     """Something to hear or see that hasn't been decoded yet.
 
-    Both methods may read the file, so call them in worker threads.
+    Every method may read the file, so call them in worker threads.
     """
 
     @abstractmethod
@@ -37,7 +38,19 @@ class Audio(Media):
         """Mono waveform, float32 in [-1, 1], shape (samples,), at `rate_hz`. Raises MediaError."""
 
 
-Input: TypeAlias = str | Audio
+class Image(Media):
+    """A still image."""
+
+    @abstractmethod
+    def size(self) -> tuple[int, int]:
+        """Width and height of the upright image in pixels, from the header. Raises MediaError."""
+
+    @abstractmethod
+    def load(self) -> PillowImage:
+        """The image in mode RGB, 8 bits per channel, upright; the caller's own. Raises MediaError."""
+
+
+Input: TypeAlias = str | Audio | Image
 
 
 @dataclass(frozen=True, slots=True)

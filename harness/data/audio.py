@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import soundfile as sf
 import soxr
 
 from harness.data.decoding import decode, duration
+from harness.data.encoded import Encoded
 from harness.errors import MediaError
 from harness.types import Audio
 
@@ -21,31 +19,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class EncodedAudio(Audio):
-    """A clip as a file, or as the bytes of one.
+class EncodedAudio(Encoded, Audio):
+    """A clip as a file, or as the bytes of one. Safe to use from several threads."""
 
-    `name` is what messages call the clip; its suffix tells the format where the bytes don't.
-    Safe to use from several threads.
-    """
-
-    def __init__(self, source: bytes | Path, *, name: str = "") -> None:
-        self._source = source
-        self._name = name or (str(source) if isinstance(source, Path) else "audio")
-        self._digest: str | None = None
-
-    def __repr__(self) -> str:
-        return f"EncodedAudio({self._name!r})"
-
-    def encoded(self) -> bytes:
-        """The file's bytes, as stored. Raises MediaError."""
-        with self._open() as file:
-            return file.read()
-
-    def digest(self) -> str:
-        if self._digest is None:
-            with self._open() as file:
-                self._digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
-        return self._digest
+    _what = "clip"
 
     def seconds(self) -> float:
         with self._open() as file:
@@ -55,20 +32,6 @@ class EncodedAudio(Audio):
         with self._open() as file:
             wave, source_rate_hz = decode(file, self._name)
         return _mono(wave, source_rate_hz, rate_hz, self._name)
-
-    @contextmanager
-    def _open(self) -> Iterator[BinaryIO]:
-        """The encoded bytes as a new file object, so that threads don't share a position."""
-        try:
-            with _reader(self._source) as file:
-                if not file.seek(0, io.SEEK_END):
-                    raise MediaError(f"{self._name}: the clip is empty (0 bytes)")
-                file.seek(0)
-                yield file
-        except FileNotFoundError as error:
-            raise MediaError(f"{self._name}: there is no such file") from error
-        except OSError as error:
-            raise MediaError(f"{self._name}: can't be read: {error.strerror or error}") from error
 
 
 class SampledAudio(Audio):
@@ -118,10 +81,6 @@ def _numbers(samples: Any, name: str) -> NDArray[Any]:
             "(samples,) or (samples, channels)"
         )
     return wave
-
-
-def _reader(source: bytes | Path) -> BinaryIO:
-    return io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
 
 
 def _mono(wave: NDArray[np.float32], source_rate_hz: int, rate_hz: int, name: str) -> NDArray[np.float32]:

@@ -138,13 +138,13 @@ def test_an_array_that_is_no_clip_fails_alone(
     write_jsonl("test.jsonl", [{"audio": clip, "text": "a"}])
     window = only_window(load_from("./test.jsonl"))
     with pytest.raises(MediaError, match="000000: the clip"):
-        window[0].inputs["audio"].load(16_000)  # type: ignore[union-attr]
+        window[0].inputs["audio"].load(16_000)  # type: ignore[union-attr,call-arg]
 
 
 def test_a_name_that_no_disk_takes_fails_alone(load_from: LoadFrom, write_jsonl: WriteJsonl) -> None:
     write_jsonl("test.jsonl", [{"audio": "a" * 300 + ".wav", "text": "a"}])
     with pytest.raises(MediaError, match="can't be read"):
-        only_window(load_from("./test.jsonl"))[0].inputs["audio"].load(16_000)  # type: ignore[union-attr]
+        only_window(load_from("./test.jsonl"))[0].inputs["audio"].load(16_000)  # type: ignore[union-attr,call-arg]
 
 
 def test_a_row_that_is_nested_too_deep_fails_alone(load_from: LoadFrom, write_jsonl: WriteJsonl) -> None:
