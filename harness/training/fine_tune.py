@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import warnings
 from collections.abc import Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
@@ -140,8 +141,11 @@ def _train(job: Job, tuning: Tuning, checkpoints: Checkpoints, resume: Path | No
     with (
         stop.listening(),
         redirect_stdout(sys.stderr),  # where trackers greet
+        warnings.catch_warnings(),
         progress("Training", job.steps, "steps", show=job.show_progress and job.processes.main) as bar,
     ):
+        # torch asks for another argument, which accelerate doesn't pass on yet
+        warnings.filterwarnings("ignore", ".*broadcast_buffers", FutureWarning)
         watcher = Watcher(_rhythm(job), tuning, loader, job.evaluate, checkpoints, stop, job.processes, bar)
         trainer = HarnessTrainer(
             job.adapter,
@@ -168,6 +172,7 @@ def _train(job: Job, tuning: Tuning, checkpoints: Checkpoints, resume: Path | No
         else:
             assert resume is not None
             trainer.take_up(resume)
+    _tell_unperturbed(loader.encoder.unperturbed)
     step = max(start, trainer.state.global_step)
     if watcher.stopped and not watcher.finished(step):
         raise RunError(
@@ -175,6 +180,15 @@ def _train(job: Job, tuning: Tuning, checkpoints: Checkpoints, resume: Path | No
             "A checkpoint is kept: run the same command again and it goes on from there.",
         )
     return watcher, step
+
+
+def _tell_unperturbed(samples: Mapping[str, str]) -> None:
+    """Say it when perturbation was left off: the training is another one than was asked for."""
+    if samples:
+        id_, reason = next(iter(samples.items()))
+        many = f"{len(samples)} training samples were" if len(samples) > 1 else "1 training sample was"
+        line = f"{many} learned without perturbation, with which they can't be used; {id_}: {reason}"
+        print(line, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def _loader(job: Job, start: int) -> Loader:

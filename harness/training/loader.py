@@ -56,6 +56,8 @@ class Encoder:
         self._seed = seed
         self.left_out: dict[str, str] = {}
         """Samples that could not be used: id to reason."""
+        self.unperturbed: dict[str, str] = {}
+        """Samples that were learned as they are, because perturbed they could not be used: id to reason."""
 
     def __call__(self, draws: Sequence[Draw]) -> MicroBatch:
         """Encode these draws with targets. Raises RunError when one can't be replaced either."""
@@ -82,6 +84,7 @@ class Encoder:
         """The sample, unperturbed if need be (slowed down it may be too long), or a spare."""
         for attempt in range(SPARES):
             chosen = draw.spare(self._seed, attempt) if attempt else draw
+            reason = ""
             for clean in (False, True):
                 try:
                     sample = self._sample(chosen, clean=clean)
@@ -91,6 +94,8 @@ class Encoder:
                 except Exception as error:  # noqa: BLE001 - whatever is wrong with it, it is named
                     reason = f"{type(error).__name__}: {error}"
                 else:
+                    if clean and self._augmenter is not None:
+                        self.unperturbed[chosen.id] = reason
                     return sample
             self.left_out[chosen.id] = reason
         raise RunError(

@@ -19,6 +19,7 @@ from harness.models.base import Adapter
 from harness.models.weights import Weights
 from harness.processes import Processes
 from harness.results.environment import environment
+from harness.results.files import make_folder, writing
 from harness.spec.digest import train_id
 from harness.spec.load import ResolvedTask
 from harness.spec.schema import Task
@@ -109,7 +110,8 @@ class Training:
         from filelock import FileLock, Timeout
 
         file = self.work.with_suffix(".lock")
-        file.parent.mkdir(parents=True, exist_ok=True)
+        with writing(file):
+            make_folder(file.parent)
         try:
             with FileLock(file, timeout=0):
                 yield
@@ -122,14 +124,15 @@ class Training:
 
     def _tell(self, done: FineTuned | None) -> None:
         """Say it when nothing, or not everything, has to be trained."""
-        latest = None if done else Checkpoints(self.work).latest()
         if done:
-            line = f"Already trained: {done.folder} ({done.steps} steps); --no-cache trains anew"
-        elif latest:
-            line = f"Going on from step {step_of(latest)}, where the training was interrupted"
-        else:
+            _say(f"Already trained: {done.folder} ({done.steps} steps); --no-cache trains anew")
             return
-        print(line, file=sys.stderr, flush=True)  # noqa: T201
+        checkpoints = Checkpoints(self.work)
+        latest = checkpoints.latest()
+        for fault in checkpoints.damaged:
+            _say(f"A checkpoint can't be gone on from: {fault}")
+        if latest:
+            _say(f"Going on from step {step_of(latest)}, where the training was interrupted")
 
     def _job(self, processes: Processes, show: bool) -> Job:
         metric = self.lessons.selecting
@@ -189,6 +192,10 @@ class Training:
             "digest": checkpoint.digest(),
             "path": os.path.relpath(checkpoint.folder, self.folder.resolve()) if local else None,
         }
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def finished(folder: Path, id_: str) -> FineTuned | None:

@@ -350,6 +350,13 @@ def test_samples_that_cannot_be_used_are_left_out_replaced_and_named(tmp_path, b
     assert set(manifest["train"]["left_out"]) == set(result.left_out)
 
 
+def test_a_clip_that_can_not_be_perturbed_is_learned_as_it_is_and_said(tmp_path, base, capsys):
+    settings = {**TRAIN, "augment": {"speed": [0.3]}}  # a second and more: the window is one
+    result = fine_tune(job(tmp_path, settings, base=base, dataset=clips(seconds=(0.1, 0.9))))
+    assert not result.left_out
+    assert "learned without perturbation" in capsys.readouterr().err
+
+
 def test_a_data_set_of_unusable_samples_stops_the_run(tmp_path, base):
     todo = job(tmp_path, TRAIN, base=base, dataset=clips(n=4, unreadable=(0, 1, 2, 3)))
     with pytest.raises(RunError, match="training samples in a row can't be used"):

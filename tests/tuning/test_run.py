@@ -154,6 +154,18 @@ def test_train_prints_the_folder_and_run_goes_on_from_it(command, tuned_task, tm
     assert ran.json()["runs"][1]["parent"] == ran.json()["runs"][0]["run_id"]
 
 
+def test_every_evaluation_of_a_training_is_said(command, tuned_task):
+    tuned_task({"keep": []})
+    done = command("train", "task.yaml", "--json")
+    scores = [(point["step"], point["wer"]) for point in done.json()["train"]["curve"]]
+    assert [step for step, _ in scores] == [0, 2, 4]
+    best = scores[0]
+    for step, value in scores:
+        best = min(best, (step, value), key=lambda point: point[1])
+        said = "best so far" if best[0] == step else f"best {best[1]:.2f} at {best[0]}"
+        assert done.err.splitlines().count(f"step {step} of 4: wer {value:.2f} ({said})") == 1
+
+
 def test_two_trainings_never_share_a_work_folder(command, tuned_task, tmp_path, monkeypatch):
     tuned_task()
     during: list[Finished] = []
@@ -173,6 +185,15 @@ def test_two_trainings_never_share_a_work_folder(command, tuned_task, tmp_path, 
     assert not (tmp_path / "results" / "training").exists() or not any(
         (tmp_path / "results" / "training").iterdir()
     )
+
+
+def test_a_results_folder_that_can_not_be_made_is_said(command, tuned_task, tmp_path):
+    tuned_task()
+    (tmp_path / "file").write_text("")
+    done = command("train", "task.yaml", "--results", "file")
+    assert done.code == 2, done.err
+    assert "file" in done.err
+    assert "bug of the harness" not in done.err
 
 
 def test_train_needs_a_train_section(command, dummy_task):
