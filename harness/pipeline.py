@@ -253,7 +253,7 @@ def _dataset(cell: ResolvedTask, options: Options) -> data.Dataset:
 
 def _label(place: str) -> str:
     """What the progress of an evaluation says besides."""
-    return f" {place.strip()}" if place.strip() else ""
+    return f" ({place.strip()})" if place.strip() else ""
 
 
 def _distinct(things: Iterable[T], meaning: Callable[[T], Any]) -> list[T]:

@@ -6,8 +6,9 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, Protocol
+from typing import Protocol
 
+SECONDS_TO_FIRST_LINE = 5.0
 SECONDS_BETWEEN_LINES = 20.0
 
 
@@ -17,8 +18,11 @@ class Progress(Protocol):
     def advance(self, done: int = 1) -> None:
         """Count `done` more units as finished."""
 
-    def note(self, text: str) -> None:
-        """What is shown beside the count: loss, speed."""
+    def note(self, *parts: str) -> None:
+        """What is shown beside the count: loss, speed. The last parts are left out where room is scarce."""
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
 
     def paused(self) -> AbstractContextManager[None]:
         """Leave the screen to other progress within this block."""
@@ -30,8 +34,11 @@ class Silent:
     def advance(self, done: int = 1) -> None:
         """Count nothing."""
 
-    def note(self, text: str) -> None:
+    def note(self, *parts: str) -> None:
         """Show nothing."""
+
+    def say(self, text: str) -> None:
+        """Say nothing."""
 
     def paused(self) -> AbstractContextManager[None]:
         """There is nothing to pause."""
@@ -39,25 +46,30 @@ class Silent:
 
 
 class Lines:
-    """A line on standard error at most every 20 seconds, with the time left."""
+    """A line on standard error after 5 seconds and then at most every 20, with the time left."""
 
     def __init__(self, what: str, total: int | None, unit: str) -> None:
         self._what, self._total, self._unit = what, total, unit
         self._done = 0
         self._note = ""
-        self._started = self._printed = time.monotonic()
+        self._started = time.monotonic()
+        self._next = self._started + SECONDS_TO_FIRST_LINE
 
     def advance(self, done: int = 1) -> None:
         """Count `done` more units; print when the last line is long ago."""
         self._done += done
         now = time.monotonic()
-        if now - self._printed >= SECONDS_BETWEEN_LINES:
-            self._printed = now
-            print(self._line(now), file=sys.stderr, flush=True)  # noqa: T201
+        if self._done and now >= self._next:
+            self._next = now + SECONDS_BETWEEN_LINES
+            self.say(self._line(now))
 
-    def note(self, text: str) -> None:
+    def note(self, *parts: str) -> None:
         """What the next line says besides the count."""
-        self._note = text
+        self._note = ", ".join(parts)
+
+    def say(self, text: str) -> None:
+        """Print it."""
+        print(text, file=sys.stderr, flush=True)  # noqa: T201
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -86,44 +98,8 @@ def progress(what: str, total: int | None, unit: str = "samples", *, show: bool 
         yield Lines(what, total, unit)
         return
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-    from rich.progress import Progress as Bar
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn(unit),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-    )
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=total, note="")
-        yield _Task(bar, task)
+    from harness.progress_bar import Bar
 
-
-class _Task:
-    def __init__(self, bar: Any, task: Any) -> None:
-        self._bar, self._task = bar, task
-
-    def advance(self, done: int = 1) -> None:
-        self._bar.advance(self._task, done)
-
-    def note(self, text: str) -> None:
-        self._bar.update(self._task, note=text)
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        self._bar.stop()
-        try:
-            yield
-        finally:
-            self._bar.start()
+    with Bar(what, total, unit, Console(stderr=True)) as bar:
+        yield bar

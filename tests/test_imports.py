@@ -14,7 +14,21 @@ HARNESS = Path(__file__).parents[1] / "harness"
 # From the bottom up. A layer imports the ones below it. What stands in one set may import each other;
 # the sets of a layer are siblings, which may not.
 LAYERS: tuple[tuple[frozenset[str], ...], ...] = (
-    (frozenset({"__init__", "errors", "types", "registry", "shipped", "processes", "progress", "remote"}),),
+    (
+        frozenset(
+            {
+                "__init__",
+                "errors",
+                "types",
+                "registry",
+                "shipped",
+                "processes",
+                "progress",
+                "progress_bar",
+                "remote",
+            }
+        ),
+    ),
     (frozenset({"spec"}),),
     tuple(frozenset({name}) for name in ("data", "metrics", "models", "results")),
     tuple(frozenset({name}) for name in ("training", "evaluation")),

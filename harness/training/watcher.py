@@ -167,7 +167,7 @@ class Watcher(TrainerCallback):
             return
         loss, rate = logs["loss"], logs["learning_rate"]
         self.curve.add_loss(state.global_step, loss, rate, logs.get("grad_norm", math.nan))
-        self._bar.note(f"loss {loss:.3f}, lr {rate:.1e}, {self._speed()}, {_memory(args.device)}")
+        self._bar.note(f"loss {loss:.3f}, lr {rate:.1e}", self._speed(), _memory(args.device))
 
     # Evaluation
 
@@ -197,6 +197,7 @@ class Watcher(TrainerCallback):
         else:
             self._since_best += 1
         self.curve.best_step = self.best_step
+        self._bar.say(self._score_text(step, value))
         return scores
 
     @property
@@ -213,6 +214,10 @@ class Watcher(TrainerCallback):
         if self.best_value is None:
             return True
         return value > self.best_value if self._rhythm.higher_is_better else value < self.best_value
+
+    def _score_text(self, step: int, value: float) -> str:
+        best = "best so far" if step == self.best_step else f"best {self.best_value:.2f} at {self.best_step}"
+        return f"step {step} of {self._rhythm.steps}: {self._rhythm.metric} {value:.2f} ({best})"
 
     def _due(self, step: int) -> bool:
         """Whether this step is to be scored and hasn't been."""
