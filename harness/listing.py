@@ -12,6 +12,9 @@ from harness.results.store import SHORT_LENGTH, Store
 from harness.spec.find import find, shipped_tasks
 from harness.spec.load import load
 
+SHOWN = ("method", "steps", "epochs")
+"""Keys of the train section that the list of runs shows in its own words."""
+
 Table: TypeAlias = tuple[str, Sequence[str], Sequence[Sequence[str]]]
 Details: TypeAlias = tuple[str, Sequence[str], Sequence[Sequence[str]], Any]
 
@@ -73,18 +76,20 @@ def _metrics() -> Table:
 
 
 def _runs(results: Path) -> Table:
+    records = Store(results).runs()
+    told = _told_apart(records)
     rows = [
         (
             record.run_id[:SHORT_LENGTH],
             record.task,
             record.model.checkpoint,
             _settings(record),
-            _fine_tune(record),
+            _fine_tune(record, told.get(record.task, ())),
             _scores(record),
             f"{record.metrics[record.primary].n}{' (limit)' if record.data.limit else ''}",
             record.ended.strftime("%Y-%m-%d %H:%M"),
         )
-        for record in Store(results).runs()
+        for record in records
     ]
     headings = ("run", "task", "model", "settings", "fine-tune", "score", "samples", "ended (UTC)")
     return f"Runs in {results}", headings, rows
@@ -96,13 +101,28 @@ def _settings(record: Record) -> str:
     return " ".join([*params, *filter(None, (record.model.adapter, record.model.dtype))])
 
 
-def _fine_tune(record: Record) -> str:
+def _told_apart(records: Sequence[Record]) -> dict[str, tuple[str, ...]]:
+    """Of each task, the keys of the train section in which its fine-tunes were made differently."""
+    from harness.evaluation.trained import differing, settings
+
+    tasks: dict[str, list[Record]] = {}
+    for record in records:
+        if settings(record):
+            tasks.setdefault(record.task, []).append(record)
+    return {task: tuple(key for key in differing(own) if key not in SHOWN) for task, own in tasks.items()}
+
+
+def _fine_tune(record: Record, told: Sequence[str]) -> str:
     """How the model was fine-tuned, and the run of its base; empty for a base."""
+    from harness.evaluation.trained import settings
+
     if record.train is None and record.model.adapter is None:
         return ""
     of = f" of {record.parent[:SHORT_LENGTH]}" if record.parent else ""
     how = f", {record.train.method}, {record.train.steps} steps" if record.train else ""
-    return f"fine-tune{of}{how}"
+    own = settings(record)
+    values = "".join(f", {key} {own[key]}" for key in told if key in own)
+    return f"fine-tune{of}{how}{values}"
 
 
 def _scores(record: Record) -> str:

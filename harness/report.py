@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.evaluation.statistics import MIN_CLUSTERS
+from harness.evaluation.trained import chosen
 from harness.evaluation.worst import costliest_text
 from harness.models.base import Rendered
 from harness.results.record import MetricPart, Record, TrainPart
@@ -40,8 +41,8 @@ def run_report(records: Sequence[Record], store: Store, cells: Sequence[Mapping[
 def score_table(records: Sequence[Record], cells: Sequence[Mapping[str, Any]]) -> Table:
     """One line per run and metric: the run's cell, score, 95% interval, samples, speed."""
     names = list(dict.fromkeys(name for cell in cells for name in cell))
-    checkpoints = dict.fromkeys(record.model.checkpoint for record in records)
-    table = Table(title=escape(f"{records[0].task}: {', '.join(checkpoints)}"), title_justify="left")
+    models = dict.fromkeys(_model_name(record) for record in records)
+    table = Table(title=escape(f"{records[0].task}: {', '.join(models)}"), title_justify="left")
     for heading in (*names, "metric"):
         table.add_column(heading, overflow="fold")
     for heading in ("score", "95% interval", "samples", "speed"):
@@ -54,6 +55,10 @@ def score_table(records: Sequence[Record], cells: Sequence[Mapping[str, Any]]) -
             run, speed = [""] * len(names), ""
         table.add_section()
     return table
+
+
+def _model_name(record: Record) -> str:
+    return " + ".join(filter(None, (record.model.checkpoint, record.model.adapter)))
 
 
 def metric_name(key: str, metric: MetricPart) -> str:
@@ -160,6 +165,8 @@ def _facts(record: Record, store: Store) -> Iterable[tuple[str, str]]:
     yield "model", _joined(model.checkpoint, model.revision, model.adapter, model.dtype)
     if record.train is not None:
         yield "training", train_text(record.train)
+        if made := chosen(record):
+            yield "trained with", ", ".join(f"{key} {value}" for key, value in made.items())
     if record.parent is not None:
         yield "base", record.parent
     yield "data", _joined(data.path, data.name, data.revision, f"split {data.split}")

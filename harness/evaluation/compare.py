@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from harness.evaluation.statistics import (
     paired,
     resampled_paired,
 )
+from harness.evaluation.trained import differing
 from harness.metrics.base import CorpusMetric, Metric, build
 from harness.metrics.normalizers import normalized
 from harness.registry import NORMALIZERS
@@ -66,6 +67,8 @@ class Comparison:
     mcnemar: McNemar | None
     wins: tuple[Change, ...]
     losses: tuple[Change, ...]
+    differs: Mapping[str, tuple[str, ...]]
+    """Keys of the train section in which two fine-tunes were made differently, with both values."""
 
     def to_json(self) -> Json:
         """All of it as JSON values; null where a number is undefined."""
@@ -138,6 +141,7 @@ def compare(
         mcnemar=found.mcnemar,
         wins=found.wins,
         losses=found.losses,
+        differs=differing((a.record, b.record)),
     )
 
 

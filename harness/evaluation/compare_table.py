@@ -49,6 +49,9 @@ def _facts(comparison: Comparison) -> Iterable[tuple[str, str]]:
     yield "metric", f"{comparison.metric}, {direction} is better"
     yield "A", f"{comparison.value_a:.2f}{unit}  {comparison.label_a}"
     yield "B", f"{comparison.value_b:.2f}{unit}  {comparison.label_b}"
+    if comparison.differs:
+        both = (f"{key} {a} and {b}" for key, (a, b) in comparison.differs.items())
+        yield "differs", "; ".join(both)
     yield "difference", f"{comparison.difference:+.2f}{unit}"
     if comparison.ci95 is not None and comparison.p is not None:
         low, high = comparison.ci95

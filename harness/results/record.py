@@ -179,6 +179,9 @@ class TrainPart(Part):
     """Training samples that could not be used."""
     data: TrainedOnPart | None = None
     """What it learned from."""
+    settings: dict[str, Any] = {}
+    """The train section that it was made with. The record's own spec may say otherwise: that is the task
+    which the fine-tune is scored by."""
 
 
 class GitPart(Part):

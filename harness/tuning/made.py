@@ -94,4 +94,5 @@ def _train_part(manifest: Mapping[str, Any], found: Mapping[str, Any], train: Tr
         curve=tuple({"step": step, **scores} for step, scores in curve.scores),
         left_out=len(found["left_out"]),
         data=manifest.get("data"),
+        settings=manifest["spec"]["train"],
     )

@@ -447,3 +447,28 @@ def test_list_and_show_tell_a_fine_tune_from_its_base(command, tuned_task):
     assert base["run_id"] in shown
     assert "lora" in shown
     assert "best at" in shown
+
+
+def test_fine_tunes_are_told_apart_by_how_they_were_trained(command, tuned_task):
+    tuned_task({"keep": [], "select_by": "last"})
+    own = command(*RUN, "--json").json()["runs"][1]
+    other = command(*RUN, "--set", "train.batch=2", "--json").json()["runs"][1]
+    rows = {row["run"]: row["fine-tune"] for row in command("list", "runs", "--json").json()["runs"]}
+    assert rows[own["run_id"][:12]].endswith("lora, 4 steps, batch 4")
+    assert rows[other["run_id"][:12]].endswith("lora, 4 steps, batch 2")
+    compared = command("compare", own["run_id"], other["run_id"])
+    assert "differs batch 4 and 2 " in " ".join(compared.out.split())
+    shown = " ".join(command("show", other["run_id"]).out.split())
+    for text in ("learning_rate 0.01, batch 2, lora.r 2, lora.alpha 4", "evaluate_every 2", "select_by last"):
+        assert text in shown
+    assert "weight_decay" not in shown
+
+
+def test_a_scored_adapter_is_named_and_tells_its_own_settings_not_those_of_the_task(command, tuned_task):
+    tuned_task({"keep": [], "select_by": "last"})
+    adapter = command("train", "task.yaml", "--set", "train.lora.alpha=9").out.strip()
+    scored = command("eval", "task.yaml", "--adapter", adapter)
+    assert f"checkpoint + {adapter}" in " ".join(scored.out.split("┏")[0].split())
+    shown = command("show", "latest").out
+    assert f"checkpoint + {adapter}" in " ".join(shown.split("┏")[0].split())
+    assert "lora.r 2, lora.alpha 9" in " ".join(shown.split())
