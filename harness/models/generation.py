@@ -19,6 +19,17 @@ if TYPE_CHECKING:
 # Thresholds under which a segment is decoded again at the next temperature (Radford et al. 2022, section 4.5;
 # the compression ratio is of token bytes, as transformers measures it).
 FALLBACK = {"compression_ratio_threshold": 1.35, "logprob_threshold": -1.0, "no_speech_threshold": 0.6}
+# What transformers assumes where neither a checkpoint nor its caller says anything.
+DEFAULTS: dict[str, Any] = {
+    "num_beams": 1,
+    "length_penalty": 1.0,
+    "do_sample": False,
+    "temperature": 1.0,
+    "max_new_tokens": None,
+    "max_length": 20,
+    "suppress_tokens": None,
+    "begin_suppress_tokens": None,
+}
 # More positions at once don't fit a CPU's caches: whisper-tiny's encoder took 0.22 s per clip in twos and
 # 0.26 s in sixteens, 1,500 positions each, on two cores.
 CPU_ENCODER_POSITIONS = 3000

@@ -173,6 +173,36 @@ class Whisper(Adapter):
         chosen = language or ("detected" if self._controls.languages else "the checkpoint's own")
         return Rendered(tokens, shapes, {"language": chosen, "task": task})
 
+    def arguments(self) -> dict[str, Any]:
+        """What transformers' own `generate` must be told besides features, to say what `predict` says.
+
+        Holds for a clip that fits into the window.
+        """
+        own, told = self.weights.generation_config(), {}
+        for name, default in generation.DEFAULTS.items():
+            wanted, set_before = getattr(self._settings, name), getattr(own, name)
+            if wanted is not None and wanted != (default if set_before is None else set_before):
+                told[name] = wanted
+        language = self._controls.language(self.generate.language)
+        if self._window is None:
+            prefix = self._controls.prefix(language, self.generate.task)
+            return told | ({"decoder_input_ids": [[self._labels.start, *prefix]]} if prefix else {})
+        told |= {"language": language} if self._controls.languages and language else {}
+        told |= {"task": self.generate.task} if self._controls.tasks else {}
+        if isinstance(self.generate.temperature, tuple):
+            told |= {"temperature": self.generate.temperature, **generation.FALLBACK}
+        return told | ({"return_timestamps": True} if generation.needs_segments(self.generate) else {})
+
+    @property
+    def rate_hz(self) -> int:
+        """Sampling rate of the audio that it hears."""
+        return self._rate_hz
+
+    @property
+    def window_seconds(self) -> float | None:
+        """Longest clip that it hears at once; None when there is no limit."""
+        return None if self._window is None else self._window / self._rate_hz
+
     @cached_property
     def _window(self) -> int | None:
         """Audio samples that the encoder takes at once; None when it takes any number."""

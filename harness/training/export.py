@@ -21,10 +21,10 @@ from harness.models.checkpoint import Checkpoint, resolve
 from harness.models.trained import MANIFEST, TrainedAdapter
 from harness.models.weights import Weights, quiet
 from harness.spec.kinds import KINDS
-from harness.training.card import base_name
 from harness.training.curve import CSV, PNG
 from harness.training.folders import new_folder
 from harness.training.output import describe, save_checkpoint
+from harness.training.usage import base_name
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -30,6 +30,7 @@ def new_folder(final: Path) -> Iterator[Path]:
         writing.mkdir()
         try:
             yield writing
+            _open_to_all(writing)
             _sync(writing)
             _swap(writing, final)
         except BaseException:
@@ -52,6 +53,17 @@ def _room(final: Path) -> Iterator[None]:
 
 def _beside(final: Path) -> Path:
     return final.parent / f".{final.name}.{uuid.uuid4().hex}{TEMPORARY}"
+
+
+def _open_to_all(folder: Path) -> None:
+    """Give files the mode of any new file: safetensors makes its own for the owner alone."""
+    example = folder / ".mode"
+    example.touch()
+    mode = example.stat().st_mode & 0o777  # asking for the umask itself would change it for other threads
+    example.unlink()
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.chmod(mode)
 
 
 def _sync(folder: Path) -> None:

@@ -14,7 +14,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from copy import copy
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from harness.models.attach import ADAPTER_NAME
@@ -22,9 +22,11 @@ from harness.models.base import Adapter
 from harness.models.checkpoint import CONFIG, WEIGHT_SUFFIXES, Checkpoint
 from harness.models.trained import ADAPTER_WEIGHTS, EXTRA_PARAMETERS, FORMAT, MANIFEST
 from harness.models.weights import quiet
-from harness.training.card import base_name, card
+from harness.spec.find import existing
+from harness.training.card import card
 from harness.training.folders import new_folder
 from harness.training.method import PREFIX, Tuning, copied
+from harness.training.usage import base_name
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,10 +70,24 @@ def is_adapter(tuning: Tuning) -> bool:
 
 def describe(folder: Path, adapter: Adapter, manifest: Mapping[str, Any], *, whole: bool) -> None:
     """Write the manifest, and the model card last. `whole`: the folder is a checkpoint, not an adapter."""
-    content = {"format": FORMAT} | dict(manifest)
+    content = {"format": FORMAT} | _portable(dict(manifest))
     (folder / MANIFEST).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     present = {path.name for path in folder.iterdir()}
     (folder / CARD).write_text(card(content, adapter, present, whole=whole), encoding="utf-8")
+
+
+def _portable(value: Any) -> Any:
+    """The same with absolute paths of this machine cut down to their names: a manifest is meant to travel.
+
+    How to get from the adapter to its base, which export needs, is a relative path and stays.
+    """
+    if isinstance(value, dict):
+        return {key: _portable(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_portable(one) for one in value]
+    if isinstance(value, str) and (value.startswith("~") or PurePath(value).is_absolute()):
+        return (PurePath(value).name or value) if existing(value) else value
+    return value
 
 
 def save_adapter(folder: Path, tuning: Tuning, base: Checkpoint) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 from harness import models
 from harness.errors import AdapterError
 from harness.models.base import Adapter
+from harness.models.checkpoint import CONFIG
 from harness.models.trained import TrainedAdapter
 from harness.spec.kinds import KINDS
 from harness.spec.schema import Generate, Model
+
+HINT = "Name that with --model PATH_OF_THE_BASE."
 
 
 def exportable(adapter: TrainedAdapter, device: str, offline: bool, model: str | None) -> Adapter:
@@ -36,19 +40,34 @@ def _base(
     base = manifest.get("base") or {}
     if model is not None:
         return models.resolve(model, None, base=Path.cwd(), offline=offline)
-    if base.get("path"):
-        folder = (adapter.folder / base["path"]).resolve()
-        if not folder.is_dir():
-            raise AdapterError(
-                f"{adapter.name} was trained on {base.get('checkpoint')}, which is not at {folder} any more",
-                "One of them was moved: name the checkpoint with --model.",
-            )
-        return models.resolve(str(folder), None, base=Path.cwd(), offline=offline)
     if base.get("revision"):
         return models.resolve(base["checkpoint"], base["revision"], base=Path.cwd(), offline=offline)
-    raise AdapterError(
-        f"{adapter.name} doesn't say which checkpoint it was trained on", "Name that with --model."
-    )
+    if not base.get("checkpoint"):
+        raise AdapterError(f"{adapter.name} doesn't say which checkpoint it was trained on", HINT)
+    return _local_base(adapter, base)
+
+
+def _local_base(adapter: TrainedAdapter, base: dict[str, Any]) -> models.Checkpoint:
+    """The base where it was when the adapter was trained, or under its name in the working directory.
+
+    Of several that are there, the one whose files are the same as then.
+    """
+    places = [adapter.folder.resolve() / base["path"]] if base.get("path") else []
+    places.append(Path(base["checkpoint"]).expanduser())
+    folders = list(dict.fromkeys(Path(os.path.normpath(Path.cwd() / place)) for place in places))
+    found = [
+        models.resolve(str(folder), None, base=Path.cwd(), offline=True)
+        for folder in folders
+        if (folder / CONFIG).is_file()
+    ]
+    same = [checkpoint for checkpoint in found if checkpoint.digest() == base.get("digest")]
+    if not found:
+        raise AdapterError(
+            f"{adapter.name} was trained on {base['checkpoint']}, which isn't there: looked for a checkpoint "
+            f"in {' and in '.join(map(str, folders))}",
+            f"One of them was moved. {HINT}",
+        )
+    return (same or found)[0]
 
 
 def _kind_of(family: str) -> str:
