@@ -14,8 +14,6 @@ from harness.models.trained import TrainedAdapter
 from harness.spec.kinds import KINDS
 from harness.spec.schema import Generate, Model
 
-HINT = "Name that with --model PATH_OF_THE_BASE."
-
 
 def exportable(adapter: TrainedAdapter, device: str, offline: bool, model: str | None) -> Adapter:
     """The adapter beside its base's weights; `model` names that base where the manifest can't.
@@ -43,7 +41,9 @@ def _base(
     if base.get("revision"):
         return models.resolve(base["checkpoint"], base["revision"], base=Path.cwd(), offline=offline)
     if not base.get("checkpoint"):
-        raise AdapterError(f"{adapter.name} doesn't say which checkpoint it was trained on", HINT)
+        raise AdapterError(
+            f"{adapter.name} doesn't say which checkpoint it was trained on", "Name that with --model."
+        )
     return _local_base(adapter, base)
 
 
@@ -65,7 +65,7 @@ def _local_base(adapter: TrainedAdapter, base: dict[str, Any]) -> models.Checkpo
         raise AdapterError(
             f"{adapter.name} was trained on {base['checkpoint']}, which isn't there: looked for a checkpoint "
             f"in {' and in '.join(map(str, folders))}",
-            f"One of them was moved. {HINT}",
+            "One of them was moved: name the base with --model PATH_OF_THE_BASE.",
         )
     return (same or found)[0]
 

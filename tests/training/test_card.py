@@ -68,6 +68,7 @@ def test_code_says_what_the_adapter_says(
     [output] = adapter.predict(adapter.encode([sample()]))
     assert run_code(folder, base, clip, capsys) == output.output
     assert output.output
+    assert "dtype=torch.float32" in code_of(folder)  # the base's own may be float16
 
 
 def test_code_of_an_exported_checkpoint(
