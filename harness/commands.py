@@ -88,7 +88,7 @@ def _evaluate(parsed: argparse.Namespace, *, train: bool) -> list[Any] | int:
 
 
 def _dry_run(parsed: argparse.Namespace, cells: Sequence[Any], options: Any) -> int:
-    from harness import pipeline, report, tuning_report
+    from harness import pipeline, plan_report, report
     from harness.processes import processes
 
     plans = list(pipeline.plans(cells, options, processes()))
@@ -107,7 +107,7 @@ def _dry_run(parsed: argparse.Namespace, cells: Sequence[Any], options: Any) -> 
         )
         return 0
     cell = report.cell_text(cells[0].cell)
-    shown = [report.rendered_report(sample, rendered, cell), *map(tuning_report.plan_report, plans)]
+    shown = [report.rendered_report(sample, rendered, cell), *map(plan_report.plan_report, plans)]
     for part in (*shown, "\nNothing was run or written."):
         report.console().print(part)
     return 0
@@ -189,7 +189,8 @@ def _print_report(parsed: argparse.Namespace, results: Sequence[Any]) -> None:
         return
     report.console().print(tuning_report.tuned_report(results, store))
     asked = tuning_report.Asked(parsed.task, parsed.set, parsed.model)
-    for command in ("Next:", *tuning_report.next_commands(tuning_report.best(results), asked)):
+    commands = tuning_report.next_commands(tuning_report.best(results), asked)
+    for command in ("Next:", *commands, *tuning_report.compare_best(results)):
         report.console().print(command, markup=False, highlight=False, soft_wrap=True)
 
 

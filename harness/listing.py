@@ -119,10 +119,14 @@ def _fine_tune(record: Record, told: Sequence[str]) -> str:
     if record.train is None and record.model.adapter is None:
         return ""
     of = f" of {record.parent[:SHORT_LENGTH]}" if record.parent else ""
-    how = f", {record.train.method}, {record.train.steps} steps" if record.train else ""
+    how = f", {record.train.method}, {_steps(record.train.steps)}" if record.train else ""
     own = settings(record)
     values = "".join(f", {key} {own[key]}" for key in told if key in own)
     return f"fine-tune{of}{how}{values}"
+
+
+def _steps(steps: int | None) -> str:
+    return "1 step" if steps == 1 else f"{steps} steps"
 
 
 def _scores(record: Record) -> str:

@@ -185,7 +185,8 @@ def plans(cells: Sequence[ResolvedTask], options: Options, processes: Processes)
     bases = _bases(options)
     seen: list[TrainingPlan] = []
     for cell in _to_train(cells, options):
-        plan = planned(cell, bases.of(cell), Lessons.of(cell, offline=options.offline), processes)
+        lessons = Lessons.of(cell, offline=options.offline)
+        plan = planned(cell, bases.of(cell), lessons, processes, _dataset(cell, options).size)
         if plan not in seen:
             seen.append(plan)
             yield plan

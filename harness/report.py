@@ -139,6 +139,11 @@ def _badness(record: Record) -> float:
     return -part.value if part.higher_is_better else part.value
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun in singular or plural."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def cell_text(cell: Mapping[str, Any]) -> str:
     """A matrix's cell in words: voices known, snr_db 20."""
     return ", ".join(f"{name} {'none' if value is None else value}" for name, value in cell.items())
@@ -185,8 +190,9 @@ def train_text(part: TrainPart) -> str:
     of = f" of {part.total_parameters:,}" if part.total_parameters else ""
     trained = f", {part.trainable_parameters:,}{of} parameters" if part.trainable_parameters else ""
     seconds = f" in {part.seconds:.0f} s" if part.seconds is not None else ""
+    steps = "" if part.steps is None else f", {counted(part.steps, 'step')}"
     best = f", best at {part.best_step}" if part.curve else ""
-    return f"{part.method}{trained}, {part.steps} steps{seconds}{best}"
+    return f"{part.method}{trained}{steps}{seconds}{best}"
 
 
 def _joined(*parts: str | None) -> str:

@@ -1,4 +1,4 @@
-"""What a person reads of a fine-tuning: before it what would be trained, after it base against fine-tune."""
+"""What a person reads of a fine-tuning: base against fine-tune."""
 
 from __future__ import annotations
 
@@ -19,10 +19,9 @@ from harness.evaluation.kept import KeptCheck
 from harness.evaluation.worst import costliest_text
 from harness.models.trained import ADAPTER_CONFIG
 from harness.outcome import CellResult, Pair
-from harness.report import cell_text, failures_text, legend, metric_name, score_texts
+from harness.report import cell_text, counted, failures_text, legend, metric_name, score_texts
 from harness.results.record import MetricPart, plain
 from harness.results.store import SHORT_LENGTH, Store
-from harness.tuning.plan import TrainingPlan
 
 if TYPE_CHECKING:
     from harness.training.fine_tune import FineTuned
@@ -62,6 +61,11 @@ def tuned_report(results: Sequence[CellResult], store: Store) -> RenderableType:
 
 def best(results: Sequence[CellResult]) -> CellResult:
     """The cell whose fine-tune has the best score by the first metric."""
+    return ranked(results)[0]
+
+
+def ranked(results: Sequence[CellResult]) -> list[CellResult]:
+    """The cells that have a fine-tune, the best score by the first metric first."""
     tuned = [result for result in results if result.pair is not None]
 
     def badness(result: CellResult) -> float:
@@ -70,7 +74,7 @@ def best(results: Sequence[CellResult]) -> CellResult:
         value = math.inf if part.value is None else part.value
         return -value if part.higher_is_better and part.value is not None else value
 
-    return min(tuned, key=badness)
+    return sorted(tuned, key=badness)
 
 
 def tuned_table(results: Sequence[CellResult]) -> Table:
@@ -167,7 +171,7 @@ def _kept_sentence(check: KeptCheck) -> str:
 def _facts(result: CellResult) -> Iterator[tuple[str, str]]:
     made = result.made
     assert made is not None
-    yield "trained", f"{made.method}: {_share(made.trainable, made.total)}"
+    yield "trained", f"{made.method}: {share(made.trainable, made.total)}"
     yield "training", _steps_text(made)
     if made.left_out:
         yield "left out", _left_out_text(made)
@@ -180,13 +184,13 @@ def _steps_text(made: FineTuned) -> str:
     chosen = ", none better than the start" if made.scores and made.best_step == 0 else chosen
     when = ", trained before" if made.reused else ""
     went_on = f", interrupted at {made.resumed_from}" if made.resumed_from is not None else ""
-    return f"{made.steps} steps in {made.seconds:.0f} s{chosen}{went_on}{when}"
+    return f"{counted(made.steps, 'step')} in {made.seconds:.0f} s{chosen}{went_on}{when}"
 
 
 def _left_out_text(made: FineTuned) -> str:
     ids = ", ".join(list(made.left_out)[:LISTED_LEFT_OUT])
     more = ", ..." if len(made.left_out) > LISTED_LEFT_OUT else ""
-    return f"{len(made.left_out)} training samples that could not be used: {ids}{more}"
+    return f"{counted(len(made.left_out), 'training sample')} that could not be used: {ids}{more}"
 
 
 def is_adapter(folder: Path) -> bool:
@@ -206,6 +210,13 @@ def _recorded(results: Sequence[CellResult], store: Store) -> Iterable[Renderabl
             base, tuned = (record.run_id[:SHORT_LENGTH] for record in (result.pair.base, result.pair.tuned))
             cell = cell_text(result.cell.cell)
             yield Text(f"  {base} base, {tuned} fine-tune  {cell}".rstrip())
+
+
+def compare_best(results: Sequence[CellResult]) -> list[str]:
+    """The command that compares the two best fine-tunes of a matrix; none where there is only one."""
+    tuned = ranked(results)[:2]
+    ids = [result.records[-1].run_id[:SHORT_LENGTH] for result in reversed(tuned)]
+    return [shlex.join(["harness", "compare", *ids])] if len(set(ids)) > 1 else []
 
 
 def next_commands(result: CellResult, asked: Asked) -> list[str]:
@@ -231,7 +242,7 @@ def made_text(made: FineTuned) -> str:
     scores = ", ".join(f"{name} {value:.2f}" for name, value in made.scores.items())
     validation = f"; on the validation split {scores}" if scores else ""
     left_out = f"\nleft out: {_left_out_text(made)}" if made.left_out else ""
-    return f"{made.method}: {_share(made.trainable, made.total)}, {_steps_text(made)}{validation}{left_out}"
+    return f"{made.method}: {share(made.trainable, made.total)}, {_steps_text(made)}{validation}{left_out}"
 
 
 def made_json(made: FineTuned) -> dict[str, Any]:
@@ -252,37 +263,6 @@ def made_json(made: FineTuned) -> dict[str, Any]:
     return {"adapter": str(made.folder), "train": plain(train)}
 
 
-def plan_report(plan: TrainingPlan) -> RenderableType:
-    """What a training would do."""
-    cell = f" ({cell_text(plan.cell)})" if plan.cell else ""
-    parts = Table("part", "state", box=None, padding=(0, 2))
-    targets = Table("LoRA target", box=None, padding=(0, 2))
-    for table, headings in ((parts, ("trained", "parameters")), (targets, ("modules", "parameters"))):
-        for heading in headings:
-            table.add_column(heading, justify="right")
-    for part in plan.parts:
-        parts.add_row(escape(part.name), part.state, f"{part.trained:,}", f"{part.total:,}")
-    for target in plan.targets:
-        targets.add_row(escape(target.target), f"{target.modules:,}", f"{target.parameters:,}")
-    return Group(
-        Text(f"\nWhat would be trained{cell}: {_share(plan.trainable, plan.total)}", style="bold"),
-        parts,
-        *([targets] if plan.targets else []),
-        *(Text(f"  {name}: {value}") for name, value in _plan_facts(plan)),
-    )
-
-
-def _plan_facts(plan: TrainingPlan) -> Iterator[tuple[str, str]]:
-    yield "method", plan.method
-    yield "learning rate", f"{plan.learning_rate:g} at its peak"
-    split = f"{plan.passes} forward passes" if plan.passes > 1 else "one forward pass"
-    each = f" in each of {plan.processes} processes" if plan.processes > 1 else ""
-    yield "steps", f"{plan.steps:,} of {plan.batch} samples, {split}{each}"
-    yield "best step", f"by {plan.select_by} on the validation split" if plan.select_by else "the last"
-    data = plan.data
-    size = "a stream" if data.n is None else f"{data.n:,} samples"
-    yield "data", ", ".join(part for part in (data.path, data.name, f"split {data.split}", size) if part)
-
-
-def _share(trainable: int, total: int) -> str:
+def share(trainable: int, total: int) -> str:
+    """How many of all parameters are trained, in words."""
     return f"{trainable:,} of {total:,} parameters ({trainable / max(total, 1):.1%})"

@@ -40,7 +40,7 @@ LAYERS: tuple[tuple[frozenset[str], ...], ...] = (
             "hub",
             "doctor",
             "listing",
-            "report outcome tuning tuning_report",
+            "report outcome tuning tuning_report plan_report",
         )
     ),
     (frozenset({"pipeline"}),),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -12,10 +12,14 @@ from harness.models.base import Adapter
 from harness.processes import Processes
 from harness.results.record import TrainedOnPart
 from harness.spec.load import ResolvedTask
+from harness.spec.training import LEARNING_RATES, Train
 from harness.training.method import PartRow, TargetRow, preview
 from harness.training.order import micro_batches, number_of_steps
 from harness.tuning.lessons import Lessons, train_section
 from harness.types import Json
+
+HIGH_RATE = 1e-3
+"""Learning rate above which training all weights is worth a warning."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,22 @@ class TrainingPlan:
     processes: int
     select_by: str | None
     data: TrainedOnPart
+    epochs: float | None
+    """Passes over the training data; None for a stream."""
+    validation: int | None
+    """Samples that choose the best step, after a limit; None for a stream and where none are."""
+    evaluate_every: int | None
+    """Steps between evaluations; None when nothing is evaluated."""
+    save_every: int
+    """Steps between checkpoints."""
+    augment: Mapping[str, Any]
+    """How training data are perturbed."""
+    warnings: Sequence[str]
+    """What is allowed and hardly ever meant."""
+    test: int | None = field(default=None, compare=False)
+    """Samples that are scored, after a limit; None for a stream."""
+    keep: Sequence[str] = field(default=(), compare=False)
+    """Names of the checks against forgetting."""
     cell: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def to_json(self) -> Json:
@@ -59,10 +79,14 @@ def check(cell: ResolvedTask, base: Adapter) -> None:
     Augmenter(train.augment, cell.base)
 
 
-def planned(cell: ResolvedTask, base: Adapter, lessons: Lessons, processes: Processes) -> TrainingPlan:
-    """The plan of a cell's training. Raises what `check` does."""
+def planned(
+    cell: ResolvedTask, base: Adapter, lessons: Lessons, processes: Processes, test: int | None = None
+) -> TrainingPlan:
+    """The plan of a cell's training; `test` samples are scored. Raises what `check` does."""
     check(cell, base)
     train, tuning = train_section(cell), _preview(cell, base)
+    size, steps = lessons.train.size, number_of_steps(train_section(cell), lessons.train.size)
+    every = _evaluate_every(train, steps)
     return TrainingPlan(
         method=train.method,
         parts=tuple(tuning.parts),
@@ -70,14 +94,43 @@ def planned(cell: ResolvedTask, base: Adapter, lessons: Lessons, processes: Proc
         trainable=tuning.trainable,
         total=tuning.total,
         learning_rate=train.peak_learning_rate,
-        steps=number_of_steps(train, lessons.train.size),
+        steps=steps,
         batch=train.batch,
         passes=micro_batches(train.batch, processes.world, train.micro_batch),
         processes=processes.world,
         select_by=lessons.selecting,
         data=lessons.part(),
+        epochs=steps * train.batch / size if size else None,
+        validation=lessons.validation.size if lessons.validation else None,
+        evaluate_every=every if lessons.selecting else None,
+        save_every=train.save_every or every,
+        augment={key: value for key, value in train.augment.model_dump(mode="json").items() if value},
+        warnings=tuple(_warnings(train, tuning, steps, size)),
+        test=test,
+        keep=tuple(keep.name for keep in train.keep),
         cell=dict(cell.cell),
     )
+
+
+def _evaluate_every(train: Train, steps: int) -> int:
+    from harness.training.fine_tune import EVALUATIONS
+
+    return train.evaluate_every or max(1, round(steps / EVALUATIONS))
+
+
+def _warnings(train: Train, tuning: Any, steps: int, size: int | None) -> Iterator[str]:
+    """What a training may be told to do, and hardly ever is on purpose."""
+    if size is not None and train.batch > size:
+        yield f"The batch ({train.batch}) is larger than the training data ({size} samples)."
+    if train.evaluate_every is not None and train.evaluate_every > steps and train.select_by != "last":
+        every = train.evaluate_every
+        yield f"evaluate_every ({every}) exceeds the steps ({steps}): only start and end are scored."
+    share = tuning.trainable / max(tuning.total, 1)
+    if train.method == "lora" and share > 0.5:
+        yield f"LoRA trains {share:.0%} of the parameters: a lower rank or fewer targets are usual."
+    if train.method == "full" and train.peak_learning_rate > HIGH_RATE:
+        rate = f"{train.peak_learning_rate:g}"
+        yield f"A learning rate of {rate} is high for method full: {LEARNING_RATES['full']:g} is the default."
 
 
 def _preview(cell: ResolvedTask, base: Adapter) -> Any:

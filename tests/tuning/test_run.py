@@ -299,6 +299,11 @@ def test_a_matrix_of_methods_is_one_table(command, tuned_task, tmp_path):
     assert len(folders(tmp_path / "results")) == 3
     shown = command(*RUN, "--set", "method=lora").out
     assert shown.count("┏") == 1
+    [*_, words] = [line.split() for line in shown.splitlines() if line.startswith("harness compare")]
+    worse, better = (Store(tmp_path / "results").get(id_) for id_ in words[2:])
+    assert {worse.params["rank"], better.params["rank"]} == {2, 4}
+    assert None not in (worse.parent, better.parent)
+    assert (worse.metrics["wer"].value or 0) >= (better.metrics["wer"].value or 0)
     for text in ("rank 2", "rank 4"):
         assert text in shown
     [cell] = command(*RUN, "--set", "method=lora", "--set", "rank=4", "--json").json()["comparisons"]
@@ -364,6 +369,12 @@ def test_dry_run_shows_what_would_be_trained(command, tuned_task, tmp_path):
         "steps: 4 of 4 samples, 2 forward passes",
         "best step: by wer",
         "split train, 10 samples",
+        "epochs: 1.6 passes over the training data",
+        "evaluation: every 2 steps",
+        "checkpoints: every 2 steps",
+        "samples: 10 samples to train on, 14 samples to score, 14 samples to validate",
+        "augmentation: none",
+        "keep checks: other tones",
     ):
         assert text in flat
     assert not (tmp_path / "results").exists()
@@ -372,6 +383,39 @@ def test_dry_run_shows_what_would_be_trained(command, tuned_task, tmp_path):
     assert plan["trainable"] == ran["trainable_parameters"]
     assert plan["total"] == ran["total_parameters"]
     assert "What would be trained" not in command("eval", "task.yaml", "--dry-run").out
+
+
+def test_dry_run_says_how_data_are_perturbed(command, tuned_task):
+    tuned_task({"augment": {"speed": [0.9, 1.1], "noise": {"probability": 0.2}}})
+    flat = " ".join(command(*RUN, "--dry-run").out.split())
+    assert "augmentation: speed [0.9, 1.1]; noise snr_db [10.0, 30.0] probability 0.2" in flat
+
+
+@pytest.mark.parametrize("every", [None, 3])
+def test_dry_run_evaluates_when_the_training_does(command, tuned_task, every):
+    tuned_task({"keep": [], "evaluate_every": every, "steps": 5})
+    [plan] = command(*RUN, "--dry-run", "--json").json()["train"]
+    curve = command("train", "task.yaml", "--json").json()["train"]["curve"]
+    assert [point["step"] for point in curve] == sorted({*range(0, 5, plan["evaluate_every"]), 5})
+
+
+@pytest.mark.parametrize(
+    ("train", "warning"),
+    [
+        ({"batch": 11}, "The batch (11) is larger than the training data (10 samples)"),
+        ({"evaluate_every": 5}, "evaluate_every (5) exceeds the steps (4)"),
+        ({"lora": {"r": 512}}, "LoRA trains"),
+        ({"method": "full", "lora": {}, "learning_rate": 2e-3}, "A learning rate of 0.002 is high"),
+        ({"batch": 10, "evaluate_every": 4}, None),
+        ({"method": "full", "lora": {}, "learning_rate": 1e-3}, None),
+    ],
+)
+def test_dry_run_warns_of_what_is_hardly_ever_meant(command, tuned_task, train, warning):
+    tuned_task(train, params={"seed": 0, "method": "lora", "rank": 2})
+    [plan] = command(*RUN, "--dry-run", "--json").json()["train"]
+    assert [said[: len(warning or "")] for said in plan["warnings"]] == ([warning] if warning else [])
+    if warning:
+        assert warning in " ".join(command(*RUN, "--dry-run").out.split())
 
 
 @pytest.mark.parametrize(
@@ -447,6 +491,13 @@ def test_list_and_show_tell_a_fine_tune_from_its_base(command, tuned_task):
     assert base["run_id"] in shown
     assert "lora" in shown
     assert "best at" in shown
+
+
+def test_one_step_is_not_one_steps(command, tuned_task):
+    tuned_task({"keep": [], "steps": 1, "evaluate_every": 1})
+    shown = command(*RUN).out + command("list", "runs").out + command("show", "latest").out
+    assert " ".join(shown.split()).count("1 step") >= 3
+    assert "1 steps" not in " ".join(shown.split())
 
 
 def test_fine_tunes_are_told_apart_by_how_they_were_trained(command, tuned_task):

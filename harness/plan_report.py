@@ -1,0 +1,70 @@
+"""What a person reads before a fine-tuning: what would be trained, on what, for how long."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import starmap
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from harness.report import cell_text, counted
+from harness.tuning.plan import TrainingPlan
+from harness.tuning_report import share
+
+
+def plan_report(plan: TrainingPlan) -> RenderableType:
+    """What a training would do."""
+    cell = f" ({cell_text(plan.cell)})" if plan.cell else ""
+    parts = Table("part", "state", box=None, padding=(0, 2))
+    targets = Table("LoRA target", box=None, padding=(0, 2))
+    for table, headings in ((parts, ("trained", "parameters")), (targets, ("modules", "parameters"))):
+        for heading in headings:
+            table.add_column(heading, justify="right")
+    for part in plan.parts:
+        parts.add_row(escape(part.name), part.state, f"{part.trained:,}", f"{part.total:,}")
+    for target in plan.targets:
+        targets.add_row(escape(target.target), f"{target.modules:,}", f"{target.parameters:,}")
+    return Group(
+        Text(f"\nWhat would be trained{cell}: {share(plan.trainable, plan.total)}", style="bold"),
+        parts,
+        *([targets] if plan.targets else []),
+        *(Text(f"  {name}: {value}") for name, value in _plan_facts(plan)),
+        *(Text(f"  {warning}", style="yellow") for warning in plan.warnings),
+    )
+
+
+def _plan_facts(plan: TrainingPlan) -> Iterator[tuple[str, str]]:
+    yield "method", plan.method
+    yield "learning rate", f"{plan.learning_rate:g} at its peak"
+    split = f"{plan.passes} forward passes" if plan.passes > 1 else "one forward pass"
+    each = f" in each of {plan.processes} processes" if plan.processes > 1 else ""
+    yield "steps", f"{plan.steps:,} of {counted(plan.batch, 'sample')}, {split}{each}"
+    if plan.epochs is not None:
+        yield "epochs", f"{plan.epochs:.1f} passes over the training data"
+    yield "best step", f"by {plan.select_by} on the validation split" if plan.select_by else "the last"
+    yield "evaluation", f"every {counted(plan.evaluate_every, 'step')}" if plan.evaluate_every else "none"
+    yield "checkpoints", f"every {counted(plan.save_every, 'step')}"
+    data = plan.data
+    yield (
+        "data",
+        ", ".join(part for part in (data.path, data.name, f"split {data.split}", _size(data.n)) if part),
+    )
+    sizes = f"{_size(data.n)} to train on, {_size(plan.test)} to score"
+    yield "samples", f"{sizes}, {_size(plan.validation)} to validate" if plan.select_by else sizes
+    yield "augmentation", "; ".join(starmap(_perturbation, plan.augment.items())) or "none"
+    yield "keep checks", ", ".join(plan.keep) or "none"
+
+
+def _size(n: int | None) -> str:
+    return "a stream" if n is None else counted(n, "sample")
+
+
+def _perturbation(name: str, value: Any) -> str:
+    """One kind of augmentation with its settings."""
+    if isinstance(value, dict):
+        value = " ".join(f"{key} {each}" for key, each in value.items() if each is not None)
+    return f"{name} {value}"
