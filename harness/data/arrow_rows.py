@@ -10,12 +10,16 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
+from io import SEEK_END
 from pathlib import Path
+from tarfile import TarError
 from typing import Any
 
-from harness.data.rows import Row, Rows, Stream
+from harness.data.rows import ClassNames, Row, Rows, Stream
 from harness.errors import DataError
 from harness.remote import remote_errors
+
+_TAR_BLOCK = 512  # bytes; an archive ends with two blocks of zeros, of which GNU tar, too, accepts one
 
 
 class ArrowRows(Rows):
@@ -25,6 +29,10 @@ class ArrowRows(Rows):
         self._dataset = _undecoded(dataset)
         self.columns = tuple(dataset.column_names)
         self.media_root = media_root
+
+    @property
+    def class_names(self) -> ClassNames:
+        return class_names(self._dataset.features)
 
     def __len__(self) -> int:
         return len(self._dataset)
@@ -54,6 +62,10 @@ class ParquetRows(Rows):
         self.media_root = media_root
         self._rows: ArrowRows | None = None
         self._lock = threading.Lock()
+
+    @property
+    def class_names(self) -> ClassNames:
+        return class_names(_features(self._files[0]))
 
     def __len__(self) -> int:
         return len(self._read())
@@ -86,6 +98,19 @@ def read_files(
     return ArrowRows(_load(module, files, settings, streaming=False), media_root)
 
 
+def webdataset_rows(files: Sequence[Path]) -> ArrowRows:
+    """WebDataset shards as rows: files of one stem are a row, `__key__` is the stem, suffixes are columns.
+
+    Raises DataError when they can't be read, or one is cut off: that ends like a shorter one.
+    """
+    for file in files:
+        with file.open("rb") as opened:
+            opened.seek(-min(_TAR_BLOCK, file.stat().st_size), SEEK_END)
+            if opened.read() != bytes(_TAR_BLOCK):
+                raise DataError(f"{file}: the archive is cut off, or none: it doesn't end as tar archives do")
+    return read_files("webdataset", files, {})
+
+
 def stream_files(module: str, files: Sequence[str | Path], settings: Mapping[str, Any], what: str) -> Stream:
     """Files (paths or hf:// addresses) as a stream of rows; `what` is what messages call them.
 
@@ -95,7 +120,8 @@ def stream_files(module: str, files: Sequence[str | Path], settings: Mapping[str
     with _unreadable(files), remote_errors(what):
         if dataset.column_names is None:
             dataset = dataset._resolve_features()
-        return Stream(_Guarded(_undecoded(dataset), what), tuple(dataset.column_names))
+        names = class_names(dataset.features)
+        return Stream(_Guarded(_undecoded(dataset), what), tuple(dataset.column_names), class_names=names)
 
 
 @dataclass(frozen=True)
@@ -116,6 +142,16 @@ def saved_rows(folder: Path) -> ArrowRows:
 
     with _unreadable([folder]):
         return ArrowRows(load_from_disk(str(folder)), folder)
+
+
+def class_names(features: Mapping[str, Any] | None) -> ClassNames:
+    """Names of classes, of the columns that `datasets` calls labels, or lists of such."""
+    found = {}
+    for name, feature in (features or {}).items():
+        names = getattr(getattr(feature, "feature", feature), "names", None)
+        if names:
+            found[name] = tuple(names)
+    return found
 
 
 def _load(module: str, files: Sequence[str | Path], settings: Mapping[str, Any], *, streaming: bool) -> Any:
@@ -139,7 +175,7 @@ def _unreadable(files: Sequence[str | Path]) -> Iterator[None]:
 
     try:
         yield
-    except (DatasetsError, ArrowException, ValueError) as error:
+    except (DatasetsError, ArrowException, TarError, ValueError) as error:
         cause = error.__cause__ or error
         raise DataError(f"{files[0]}: can't be read: {type(cause).__name__}: {cause}") from error
 
@@ -156,6 +192,16 @@ def _schema(file: Path) -> list[str]:
 
     with _unreadable([file]):
         return list(parquet.read_schema(file).names)
+
+
+def _features(file: Path) -> Mapping[str, Any]:
+    """As the file was written with, labels included."""
+    from datasets import Features
+    from pyarrow import parquet
+
+    with _unreadable([file]):
+        found: Mapping[str, Any] = Features.from_arrow_schema(parquet.read_schema(file))
+    return found
 
 
 def _undecoded(dataset: Any) -> Any:

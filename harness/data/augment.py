@@ -18,7 +18,7 @@ import numpy as np
 import soxr
 
 from harness.data.audio import EncodedAudio
-from harness.data.local_source import AUDIO_SUFFIXES
+from harness.data.media_folder import AUDIO_SUFFIXES
 from harness.errors import DataError, MediaError
 from harness.spec.digest import digest_of
 from harness.spec.find import existing

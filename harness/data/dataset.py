@@ -52,7 +52,8 @@ class Window:
 class Dataset:
     """A split, found and checked. `revision` is the commit it stands at, None for local data.
 
-    `size` is the number of samples after the limit, None for a stream.
+    `size` is the number of samples after the limit, None for a stream. `class_names` are those of the column
+    that is the target, in the order of their numbers, None where it isn't a column of classes.
     """
 
     path: str
@@ -61,6 +62,7 @@ class Dataset:
     revision: str | None
     size: int | None
     _windows: _MapWindows | _StreamWindows
+    class_names: tuple[str, ...] | None = None
 
     def windows(self) -> Iterator[Window]:
         """Windows in the dataset's order. Raises DataError on a duplicate id, RemoteError from a stream."""
@@ -134,7 +136,9 @@ def make_dataset(
     else:
         windows = _MapWindows(rows, maker, request, limit, seed)
         size = len(windows)
-    return Dataset(request.path, request.name, request.split, revision, size, windows)
+    return Dataset(
+        request.path, request.name, request.split, revision, size, windows, class_names=maker.class_names
+    )
 
 
 def subset(size: int, limit: int | None, seed: int) -> Sequence[int]:

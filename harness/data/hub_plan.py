@@ -67,12 +67,13 @@ def _plan_built(request: Request, commit: str) -> Plan:
     from datasets import load_dataset_builder
 
     with _builder_errors(request, commit):
-        config = load_dataset_builder(request.path, request.name, revision=commit).config
+        builder = load_dataset_builder(request.path, request.name, revision=commit)
+    config = builder.config
     where = f"{request.path} ({request.name})" if request.name else request.path
     addresses = _pick(config.data_files or {}, request.split, where, "split", "data.splits")
     prefix = f"hf://datasets/{request.path}@{commit}/"
     files = tuple(str(address).removeprefix(prefix) for address in addresses)
-    module = type(config).__module__.split(".")[-2]  # datasets.packaged_modules.MODULE.MODULE
+    module = type(builder).__module__.split(".")[-2]  # datasets.packaged_modules.MODULE.MODULE
     return Plan(commit, module, files, _settings(config))
 
 

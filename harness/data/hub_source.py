@@ -9,12 +9,15 @@ from pathlib import Path
 
 from harness.data.arrow_rows import ParquetRows, read_files, stream_files
 from harness.data.hub_plan import Plan, make_plan, recall, remember
-from harness.data.local_source import audio_folder
+from harness.data.media_folder import media_folder
 from harness.data.rows import Opened, Request, Rows, Stream
 from harness.remote import is_offline, remote_errors
 
 _DOWNLOADS_AT_ONCE = 8
-_AUDIO_FOLDER = "audiofolder"  # the library's own reader of it encodes each clip anew, with torchcodec
+_MEDIA_FOLDERS = (
+    "audiofolder",
+    "imagefolder",
+)  # the library's own reader encodes clips anew, with torchcodec
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ def open_hub(request: Request) -> Opened:
     offline = request.offline or is_offline()
     with remote_errors(f"the dataset {request.path}"):
         plan = recall(request) if offline else make_plan(request)
-        streaming = request.streaming and plan.module != _AUDIO_FOLDER
+        streaming = request.streaming and plan.module not in _MEDIA_FOLDERS
         if streaming and not offline:
             repository = f"hf://datasets/{request.path}@{plan.commit}"
             return Opened(
@@ -73,8 +76,8 @@ def _download(request: Request, plan: Plan, offline: bool) -> list[Path]:
 def _rows(request: Request, plan: Plan, files: list[Path]) -> Rows:
     if plan.module == "parquet":
         return ParquetRows(files)
-    if plan.module == _AUDIO_FOLDER:
-        return audio_folder([file for file in files if file.stem == "metadata"], str(request))
+    if plan.module in _MEDIA_FOLDERS:
+        return media_folder(files, str(request))
     return read_files(plan.module, files, plan.settings)
 
 

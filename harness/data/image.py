@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness.data.encoded import Encoded
 from harness.data.pixels import decoded, opened, upright_rgb, upright_size
 from harness.types import Image
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike
     from PIL.Image import Image as PillowImage
 
 
@@ -40,7 +40,7 @@ class DecodedImage(Image):
     Raises MediaError when `pixels` is anything else.
     """
 
-    def __init__(self, pixels: NDArray[Any] | PillowImage, *, name: str = "image") -> None:
+    def __init__(self, pixels: ArrayLike | PillowImage, *, name: str = "image") -> None:
         self._image = decoded(pixels, name)
         self._name = name
 

@@ -12,7 +12,7 @@ from harness.data.columns import require_columns
 from harness.data.dataset import Dataset, make_dataset
 from harness.data.join import load_join
 from harness.data.local_source import SUFFIXES, open_local
-from harness.data.rows import Opened, Request, Rows, SteppedRows, Stream
+from harness.data.rows import Opened, Request, Rows, Step, SteppedRows, Stream
 from harness.data.samples import SampleMaker
 from harness.data.synthetic import PREFIX, open_synthetic
 from harness.data.transform import load_transform
@@ -59,7 +59,7 @@ def load(
         present = _columns_after_steps(rows, data.transform)
         require_columns(data.columns, present, "data.columns", f"{request}, after the transform,")
     root = opened.rows.media_root if isinstance(opened.rows, Rows) else None
-    maker = SampleMaker(data.columns, inputs, root)
+    maker = SampleMaker(data.columns, inputs, root, rows.class_names.get(data.columns["target"]))
     return make_dataset(rows, maker, request, revision=opened.revision, limit=limit, seed=seed)
 
 
@@ -139,21 +139,26 @@ def _request(data: Data, base: Path, purpose: Purpose | None, offline: bool) -> 
 
 def _with_steps(rows: Rows | Stream, data: Data, request: Request) -> Rows | Stream:
     """The rows with the task's join and transform, in this order, applied on access."""
-    steps = []
+    steps: list[Step] = []
+    class_names = dict(rows.class_names)
     if data.join is not None:
         require_columns({"on": data.join.on}, rows.columns, "data.join", str(request))
         other = _join_request(data.join, data, request)
-        steps.append(load_join(open_split(other).rows, data.join.on, data.join.take, other))
+        joined = open_split(other).rows
+        steps.append(load_join(joined, data.join.on, data.join.take, other))
+        own = {new: joined.class_names.get(column) for new, column in data.join.take.items()}
+        class_names |= {new: names for new, names in own.items() if names}
     if data.transform is not None:
         steps.append(load_transform(data.transform, request.base))
+        class_names = {}  # whatever it does to a number, the old names would be given to the new one
     elif isinstance(rows, Rows):
         wanted = set(data.columns.values()) | ({data.join.on} if data.join else set())
         rows = rows.only(wanted & set(rows.columns))
     if not steps:
         return rows
     if isinstance(rows, Stream):
-        return Stream(rows.rows, rows.columns, tuple(steps))
-    return SteppedRows(rows, steps)
+        return Stream(rows.rows, rows.columns, tuple(steps), class_names)
+    return SteppedRows(rows, steps, class_names)
 
 
 def _join_request(join: Join, data: Data, request: Request) -> Request:

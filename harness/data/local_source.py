@@ -5,7 +5,9 @@ A file given by its own path serves every split: the task says which file that i
     test/                       a folder of that name, which may hold any of the following
     test.jsonl .csv .tsv        a file of that name (Common Voice's releases: test.tsv beside clips/)
     test-00000-of-00002.parquet shards of that name
-    metadata.jsonl .csv         an audio folder: `file_name` is the clip, the column `audio` is added
+    test-000.tar                WebDataset shards: files of one stem are a row, their suffixes its columns
+    metadata.jsonl .csv         of clips or images: `file_name` is the file, also called `audio` or `image`
+    cat/ dog/                   a folder of clips or images per class: columns `audio` or `image`, `label`
     the only data file          unless it bears another split's name
 
 here or under data/, and under a folder of the configuration's name when the task gives one. Folders that
@@ -15,18 +17,18 @@ here or under data/, and under a folder of the configuration's name when the tas
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
-from harness.data.arrow_rows import ParquetRows, saved_rows
+from harness.data.arrow_rows import ParquetRows, saved_rows, webdataset_rows
+from harness.data.media_folder import ALIASES, class_files, column_of, media_folder
 from harness.data.rows import Opened, Request, Rows
 from harness.data.text_rows import FORMATS, TextRows
 from harness.errors import DataError
 from harness.registry import near
 
-SUFFIXES = (*FORMATS, ".parquet")
-AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac", ".webm", ".wma"})
+SUFFIXES = (*FORMATS, ".parquet", ".tar")
 _SPLITS = frozenset({"train", "training", "validation", "valid", "val", "dev", "test", "eval", "evaluation"})
 _SHARD = r"(-\d+(-of-\d+)?)?"
 _GLANCED_AT = 10_000
@@ -58,16 +60,6 @@ def _folder_rows(path: Path, request: Request) -> Rows:
     return _read(_files(folder, request), request)
 
 
-def audio_folder(metadata: Sequence[Path], what: str) -> Rows:
-    """Clips and what is said about them, by the one metadata file of a folder. Raises DataError."""
-    readable = [file for file in metadata if file.suffix.lower() in FORMATS]
-    if len(readable) != 1:
-        raise DataError(
-            f"{what}: an audio folder needs one metadata.jsonl or metadata.csv, this one has {len(readable)}"
-        )
-    return TextRows(readable[0], {"audio": "file_name"})
-
-
 def _configuration(path: Path, request: Request) -> Path:
     if request.name is None:
         return path
@@ -92,6 +84,10 @@ def _read(files: Sequence[Path], request: Request) -> Rows:
     first = files[0]
     if first.suffix == ".parquet":
         return ParquetRows(files, first.parent)
+    if first.suffix == ".tar":
+        return webdataset_rows(files)
+    if column_of(first):
+        return media_folder(files, str(request))
     if first.suffix.lower() not in FORMATS:
         raise DataError(
             f"{first}: files of type '{first.suffix}' can't be read",
@@ -100,7 +96,7 @@ def _read(files: Sequence[Path], request: Request) -> Rows:
     if len(files) > 1:
         names = ", ".join(file.name for file in files)
         raise DataError(f"{first.parent} holds several files for split '{request.split}': {names}")
-    return TextRows(first, {"audio": "file_name"})
+    return TextRows(first, ALIASES)
 
 
 def _files(folder: Path, request: Request) -> list[Path]:
@@ -116,14 +112,14 @@ def _files(folder: Path, request: Request) -> list[Path]:
         if named:
             return named
     for place in places:
-        if files := _metadata(place) or _unclaimed(place):
+        if files := _metadata(place) or _unclaimed(place) or _unclaimed_classes(place):
             return files
     raise _nothing(folder, request)
 
 
 def _whole(folder: Path, request: Request) -> list[Path]:
     """Every row of a folder that is the split."""
-    files = _metadata(folder) or _tables(folder)
+    files = _metadata(folder) or _tables(folder) or class_files(folder)
     if not files:
         raise _nothing(folder, request)
     return files
@@ -144,12 +140,20 @@ def _unclaimed(folder: Path) -> list[Path]:
     return tables if len(tables) == 1 and not claimed else []
 
 
+def _unclaimed_classes(folder: Path) -> list[Path]:
+    """The files of a folder per class, when no class bears a split's name."""
+    files = class_files(folder)
+    return [] if any(file.parent.name.lower() in _SPLITS for file in files) else files
+
+
 def _nothing(folder: Path, request: Request) -> DataError:
-    if any(_clips(folder)):
+    if kind := _glanced(folder):
+        says = {"audio": "what is spoken", "image": "what they show"}[kind]
+        files = {"audio": "audio", "image": "images"}[kind]
         return DataError(
-            f"{folder} holds audio but nothing that says what is spoken",
-            'Add metadata.jsonl with a line {"file_name": "clip.wav", "text": "..."} per clip '
-            "(or metadata.csv), and map data.columns.target to its column.",
+            f"{folder} holds {files} but nothing that says {says}",
+            'Add metadata.jsonl with a line {"file_name": "1.suffix", "text": "..."} per file '
+            "(or metadata.csv), and map data.columns.target to its column; or have a folder per class.",
         )
     entries = sorted(entry.name + "/" * entry.is_dir() for entry in folder.iterdir())
     found = f"It holds: {', '.join(entries[:20])}." if entries else "It is empty."
@@ -158,7 +162,7 @@ def _nothing(folder: Path, request: Request) -> DataError:
     return DataError(f"{folder} has no split '{split}': none of {wanted}", found)
 
 
-def _clips(folder: Path) -> Iterator[Path]:
-    """Audio files here or below, as far as a glance shows: the folder may be a whole disk."""
+def _glanced(folder: Path) -> str:
+    """Whether there is audio or an image here or below, as far as a glance shows: it may be a whole disk."""
     glance = islice(folder.rglob("*"), _GLANCED_AT)
-    return (file for file in glance if file.suffix.lower() in AUDIO_SUFFIXES)
+    return next((kind for file in glance if (kind := column_of(file))), "")

@@ -19,7 +19,7 @@ from PIL import Image, UnidentifiedImageError
 from harness.errors import MediaError
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
 MAX_PIXELS = 1024 * 1024 * 1024 // 4 // 3
 """Pixels that an image may have: a quarter of a GiB of RGB, above which Pillow warns of a bomb."""
@@ -56,7 +56,7 @@ def opened(file: BinaryIO, name: str) -> Iterator[Image.Image]:
         yield image
 
 
-def decoded(pixels: NDArray[Any] | Image.Image, name: str) -> Image.Image:
+def decoded(pixels: ArrayLike | Image.Image, name: str) -> Image.Image:
     """An array, or an image of Pillow's, as upright RGB. Raises MediaError."""
     with _media_errors(name):
         return upright_rgb(pixels if isinstance(pixels, Image.Image) else _from_array(pixels, name), name)
@@ -83,7 +83,7 @@ def upright_rgb(image: Image.Image, name: str) -> Image.Image:
     return colours if turn is None else colours.transpose(turn)
 
 
-def _from_array(pixels: Any, name: str) -> Image.Image:
+def _from_array(pixels: ArrayLike, name: str) -> Image.Image:
     """An array of shape (height, width[, 3 or 4]) as an image of 8 bits. Raises MediaError for any other."""
     try:
         array = np.asarray(pixels)

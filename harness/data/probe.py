@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from harness.data.audio import SampledAudio
+from harness.data.image import DecodedImage
 from harness.spec.kinds import KINDS
 from harness.types import Input, Sample
 
 RATE_HZ = 16_000
 SECONDS = 1.0
+SIDE = 64
 TARGETS = ("one two", "three")
 
 
 def probe_samples(kind: str, language: str | None = None) -> list[Sample]:
-    """Two samples with the inputs of this kind of task: a second of seeded noise, a few words.
+    """Two samples with the inputs of this kind of task: seeded noise (a second, 64 x 64 pixels), a few words.
 
     Targets are of different length; `language` is what they are said to be in.
     """
@@ -32,7 +34,10 @@ def probe_samples(kind: str, language: str | None = None) -> list[Sample]:
 def _input(name: str, number: int) -> Input:
     import numpy as np
 
+    random = np.random.default_rng(number)
+    if name == "image":
+        return DecodedImage(random.random((SIDE, SIDE, 3)), name=f"probe-{number}")
     if name != "audio":
         return f"probe {number}"
-    noise = np.random.default_rng(number).standard_normal(round(SECONDS * RATE_HZ))
+    noise = random.standard_normal(round(SECONDS * RATE_HZ))
     return SampledAudio((0.1 * noise).astype(np.float32), RATE_HZ, name=f"probe-{number}")

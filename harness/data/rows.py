@@ -12,6 +12,8 @@ from harness.errors import RowError
 
 Row: TypeAlias = Mapping[str, Any]
 Step: TypeAlias = Callable[[Row], Row]
+ClassNames: TypeAlias = Mapping[str, tuple[str, ...]]
+"""Columns that hold numbers of classes, and the names of those in the order of their numbers."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,11 @@ class Rows(ABC):
 
     columns: tuple[str, ...]
     media_root: Path | None = None
+
+    @property
+    def class_names(self) -> ClassNames:
+        """Names of classes, where there are columns of such."""
+        return {}
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -81,11 +88,16 @@ class ListRows(Rows):
 class SteppedRows(Rows):
     """Rows that `steps` (a join, a transform) change on access. A step may raise RowError."""
 
-    def __init__(self, rows: Rows, steps: Sequence[Step]) -> None:
+    def __init__(self, rows: Rows, steps: Sequence[Step], class_names: ClassNames | None = None) -> None:
         self._rows = rows
         self._steps = tuple(steps)
+        self._class_names = class_names or {}
         self.columns = rows.columns
         self.media_root = rows.media_root
+
+    @property
+    def class_names(self) -> ClassNames:
+        return self._class_names
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -108,6 +120,7 @@ class Stream:
     rows: Iterable[Row]
     columns: tuple[str, ...]
     steps: tuple[Step, ...] = ()
+    class_names: ClassNames = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[Row]:
         return iter(self.rows)
@@ -115,7 +128,7 @@ class Stream:
     def window(self, rows: Sequence[Row]) -> Rows:
         """Some of the stream's rows, by position, changed by its steps on access."""
         held = ListRows(rows, self.columns)
-        return SteppedRows(held, self.steps) if self.steps else held
+        return SteppedRows(held, self.steps, self.class_names) if self.steps else held
 
 
 @dataclass(frozen=True)

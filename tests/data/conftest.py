@@ -21,7 +21,7 @@ def load_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
 
     def run(path: str, *, limit: int | None = None, seed: int = 0, split: Any = None, **data: Any) -> Dataset:
         spec = Data(**{"path": path, "columns": COLUMNS, **data})
-        inputs = tuple(name for name in ("audio", "question") if name in spec.columns)
+        inputs = tuple(name for name in ("audio", "image", "question") if name in spec.columns)
         return load(spec, base=tmp_path, inputs=inputs, limit=limit, seed=seed, split=split)
 
     return run

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import struct
+import tarfile
 import zlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,26 @@ def saved(image: Image.Image, format: str = "PNG", **options: Any) -> bytes:  # 
     buffer = io.BytesIO()
     image.save(buffer, format, **options)
     return buffer.getvalue()
+
+
+def write_pictures(folder: Path, *names: str) -> None:
+    """PNG files that differ from each other."""
+    for seed, name in enumerate(names):
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(saved(picture(seed)))
+
+
+def write_shard(file: Path, first: int, count: int, **extra: bytes) -> None:
+    """A WebDataset shard: pictures with their classes, numbered 0 to 2 in turn."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(file, "w") as archive:
+        for number in range(first, first + count):
+            members = {"cls": str(number % 3).encode(), "webp": saved(picture(number % 3), "WEBP"), **extra}
+            for suffix, content in members.items():
+                member = tarfile.TarInfo(f"s{number:07d}.{suffix}")
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
 
 
 def png_header(width: int, height: int) -> bytes:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.hub.hub_server import HubServer, RepoKey
-from tests.hub.repositories import audio_folder, configured, fleurs
+from tests.hub.repositories import audio_folder, configured, fleurs, image_folder, labelled, shards
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,6 +24,9 @@ def repositories(tmp_path_factory: pytest.TempPathFactory) -> dict[RepoKey, dict
         ("dataset", "google/fleurs"): fleurs(root / "fleurs"),
         ("dataset", "org/clips"): configured(root / "clips"),
         ("dataset", "org/folder"): audio_folder(root / "folder"),
+        ("dataset", "org/images"): image_folder(root / "images"),
+        ("dataset", "org/shards"): shards(root / "shards"),
+        ("dataset", "org/labelled"): labelled(root / "labelled"),
     }
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from harness.data import fetch, load
 from harness.errors import HarnessError
 from harness.spec.schema import Data
-from harness.types import Audio
+from harness.types import Audio, Image
 
 
 def main() -> None:
@@ -32,7 +32,8 @@ def answer(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def loaded(data: Data, options: dict[str, Any]) -> dict[str, Any]:
-    dataset = load(data, base=Path(), inputs=("audio",), **options)
+    inputs = tuple(name for name in ("audio", "image") if name in data.columns)
+    dataset = load(data, base=Path(), inputs=inputs, **options)
     windows = list(dataset.windows())
     samples = [sample for window in windows for sample in window]
     return {
@@ -41,8 +42,12 @@ def loaded(data: Data, options: dict[str, Any]) -> dict[str, Any]:
         "ids": [sample_id for window in windows for sample_id in window.ids],
         "targets": [sample.target for sample in samples],
         "seconds": [
-            audio.seconds() for sample in samples if isinstance(audio := sample.inputs["audio"], Audio)
+            audio.seconds() for sample in samples if isinstance(audio := sample.inputs.get("audio"), Audio)
         ],
+        "sizes": [
+            image.load().size for sample in samples if isinstance(image := sample.inputs.get("image"), Image)
+        ],
+        "class_names": dataset.class_names,
     }
 
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from harness.data.audio import encode_wav
+from tests.data.pictures import picture, saved, write_pictures, write_shard
 
 RATE_HZ = 16_000
 TEXTS: Mapping[str, Sequence[str]] = {
@@ -120,3 +121,33 @@ def audio_folder(root: Path) -> dict[str, Path]:
             lines.append(f"{position}.wav,{split} clip {position}")
         (folder / "metadata.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return {"main": main}
+
+
+def image_folder(root: Path) -> dict[str, Path]:
+    """Images in a folder per class, below a folder per split."""
+    main = root / "main"
+    write_pictures(main, *(f"{split}/{name}/1.png" for split in ("train", "test") for name in ("cat", "dog")))
+    return {"main": main}
+
+
+def shards(root: Path) -> dict[str, Path]:
+    """WebDataset shards, as clip-benchmark has them."""
+    main = root / "main"
+    write_shard(main / "test/0.tar", 0, 2)
+    write_shard(main / "test/1.tar", 2, 1)
+    write_shard(main / "train/0.tar", 0, 1)
+    (main / "classnames.txt").write_text("cat\ndog\nemu\n", encoding="utf-8")
+    return {"main": main}
+
+
+def labelled(root: Path) -> dict[str, Path]:
+    """Parquet with images and labels that have names, as `push_to_hub` writes it."""
+    from datasets import ClassLabel, Dataset, Features, Image, disable_progress_bars
+
+    disable_progress_bars()
+    features = Features({"image": Image(), "label": ClassLabel(names=["cat", "dog"])})
+    images = [{"bytes": saved(picture(seed)), "path": None} for seed in range(2)]
+    file = root / "main" / "data" / "test-00000-of-00001.parquet"
+    file.parent.mkdir(parents=True)
+    Dataset.from_dict({"image": images, "label": [1, 0]}, features=features).to_parquet(file)
+    return {"main": root / "main"}

@@ -57,6 +57,24 @@ def test_an_audio_folder_comes_with_its_clips(hub: HubServer, ask: Ask) -> None:
     assert not [path for path in hub.downloaded() if path.startswith("train/")]
 
 
+IMAGES = {
+    "org/images": ({"image": "image", "target": "label"}, ["cat", "dog"], ["cat", "dog"]),
+    "org/labelled": ({"image": "image", "target": "label"}, ["dog", "cat"], ["cat", "dog"]),
+    "org/shards": ({"image": "webp", "target": "cls"}, ["0", "1", "2"], None),
+}
+
+
+def test_images_come_with_their_classes(hub: HubServer, ask: Ask) -> None:
+    jobs = [load({"path": path, "columns": columns}) for path, (columns, _, _) in IMAGES.items()]
+    streams = [load({**job["data"], "streaming": True}) for job in jobs]
+    answers = ask(*jobs, *streams)
+    for answer, (_, targets, names) in zip(answers, [*IMAGES.values()] * 2, strict=True):
+        assert answer.get("targets") == targets, answer
+        assert answer["class_names"] == names
+        assert answer["sizes"] == [[48, 32]] * len(targets)
+    assert not [path for path in hub.downloaded() if path.startswith("train/")]
+
+
 def test_what_was_fetched_works_with_the_hub_down(hub: HubServer, ask: Ask) -> None:
     [fetched] = ask({"do": "fetch", "data": FLEURS})
     [(path, size)] = fetched["files"]
