@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from harness.models.attach import ADAPTER_NAME
 from harness.models.base import Adapter
 from harness.models.checkpoint import CONFIG, WEIGHT_SUFFIXES, Checkpoint
-from harness.models.trained import ADAPTER_WEIGHTS, EXTRA_PARAMETERS, FORMAT, MANIFEST
+from harness.models.trained import ADAPTER_WEIGHTS, EXTRA_PARAMETERS, FORMAT, MANIFEST, TrainedAdapter
 from harness.models.weights import quiet
 from harness.spec.find import existing
 from harness.training.card import card
@@ -70,7 +70,8 @@ def is_adapter(tuning: Tuning) -> bool:
 
 def describe(folder: Path, adapter: Adapter, manifest: Mapping[str, Any], *, whole: bool) -> None:
     """Write the manifest, and the model card last. `whole`: the folder is a checkpoint, not an adapter."""
-    content = {"format": FORMAT} | _portable(dict(manifest))
+    weights = Checkpoint("", folder) if whole else TrainedAdapter("", folder)
+    content = {"format": FORMAT} | _portable(dict(manifest)) | {"digest": weights.digest()}
     (folder / MANIFEST).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     present = {path.name for path in folder.iterdir()}
     (folder / CARD).write_text(card(content, adapter, present, whole=whole), encoding="utf-8")

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.errors import RunError
+from harness.errors import HarnessError, RunError
 from harness.evaluation.score import Scorer
 from harness.evaluation.validation import Validation
 from harness.metrics.base import CorpusMetric, Metric
 from harness.models.base import Adapter
+from harness.models.checkpoint import Checkpoint
+from harness.models.trained import ADAPTER_CONFIG, TrainedAdapter
 from harness.models.weights import Weights
 from harness.processes import Processes
 from harness.results.environment import environment
@@ -203,6 +205,9 @@ def finished(folder: Path, id_: str) -> FineTuned | None:
     manifest = read_manifest(folder)
     if manifest.get("train_id") != id_:
         return None
+    if manifest.get("digest") != _digest(folder):
+        _say(f"{folder} isn't what was trained there: its files were changed. Training anew.")
+        return None
     found = manifest["train"]
     return FineTuned(
         folder=folder,
@@ -217,6 +222,15 @@ def finished(folder: Path, id_: str) -> FineTuned | None:
         left_out=found["left_out"],
         reused=True,
     )
+
+
+def _digest(folder: Path) -> str | None:
+    """Digest of a result's weights as they are now; None when they can't be read."""
+    adapter = (folder / ADAPTER_CONFIG).is_file()
+    try:
+        return TrainedAdapter("", folder).digest() if adapter else Checkpoint("", folder).digest()
+    except (HarnessError, OSError):
+        return None
 
 
 def _fresh(cell: ResolvedTask, base: Adapter) -> Adapter:

@@ -119,6 +119,18 @@ def test_what_was_trained_is_not_trained_again(command, tuned_task, tmp_path, mo
     assert len(folders(tmp_path / "results")) == 2
 
 
+def test_a_result_whose_files_were_changed_is_not_taken_for_the_training(command, tuned_task, tmp_path):
+    tuned_task({"keep": []})
+    command("train", "task.yaml")
+    weights = next((tmp_path / "results" / "adapters").rglob("adapter_model.safetensors"))
+    trained = weights.read_bytes()
+    weights.write_bytes(trained[:-1] + bytes([trained[-1] ^ 1]))
+    done = command("train", "task.yaml")
+    assert done.code == 0, done.err
+    assert "its files were changed. Training anew." in done.err
+    assert weights.read_bytes() == trained
+
+
 def test_other_training_data_are_another_training(command, tuned_task):
     tuned_task()
     ids = [
