@@ -42,7 +42,8 @@ def load(
 
     `inputs` are the columns that the task's kind gives to the model; every mapped column is checked
     before anything else. `split` is a purpose, the task's own (`data.split`) when not given. `limit`
-    takes a seeded subset: the same seed's subset of 10 lies within its subset of 100.
+    takes a seeded subset: the same seed's subset of 10 lies within its subset of 100. `data.corrupt` is done
+    to media, whatever the split: the data of a training has none (`harness.spec.training_data`).
 
     Raises DataError when the dataset, split or a column isn't there or ids are not unique, RemoteError
     when a hub can't be reached, UsageError for an unknown synthetic dataset.
@@ -59,7 +60,8 @@ def load(
         present = _columns_after_steps(rows, data.transform)
         require_columns(data.columns, present, "data.columns", f"{request}, after the transform,")
     root = opened.rows.media_root if isinstance(opened.rows, Rows) else None
-    maker = SampleMaker(data.columns, inputs, root, rows.class_names.get(data.columns["target"]))
+    class_names = rows.class_names.get(data.columns["target"])
+    maker = SampleMaker(data.columns, inputs, root, class_names, data.corrupt)
     return make_dataset(rows, maker, request, revision=opened.revision, limit=limit, seed=seed)
 
 

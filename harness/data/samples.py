@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.data.corrupt import corrupted
 from harness.data.media import MEDIA, encodable
 from harness.data.rows import Row
 from harness.errors import RowError
+from harness.spec.corruption import Corrupt
 from harness.types import Input, Sample
 
 SPECIAL = ("id", "target", "group")
@@ -30,6 +32,7 @@ class SampleMaker:
     inputs: tuple[str, ...]
     media_root: Path | None = None
     class_names: tuple[str, ...] | None = None
+    corrupt: Corrupt | None = None
 
     def sample(self, row: Row, sample_id: str) -> Sample:
         """The sample of one row. Raises RowError when a value is missing or of the wrong type."""
@@ -63,7 +66,8 @@ class SampleMaker:
     def _input(self, row: Row, name: str, sample_id: str) -> Input:
         value = self._value(row, name)
         if name in MEDIA and value is not None:
-            return MEDIA[name](value, self.media_root, sample_id)
+            media = MEDIA[name](value, self.media_root, sample_id)
+            return media if self.corrupt is None else corrupted(media, self.corrupt)
         return _text(value, self._called(name))
 
 

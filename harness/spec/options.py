@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from harness.errors import HarnessError
 from harness.registry import BUILDERS, FAMILIES, METRICS, NORMALIZERS, Registry, near
+from harness.spec.corruption import corruption_faults
 from harness.spec.document import KeyPath
 from harness.spec.schema import MetricSpec
 
@@ -24,6 +25,7 @@ def faults(data: Mapping[str, Any]) -> Iterator[Found]:
     if isinstance(model, dict) and isinstance(model.get("family"), str):
         yield from _unknown(FAMILIES, model["family"], ("model", "family"))
     yield from builder_faults(data.get("data"), ("data",))
+    yield from corruption_faults(data)
 
 
 def _metric_faults(value: Any, path: KeyPath) -> Iterator[Found]:

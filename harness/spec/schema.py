@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import Field, FiniteFloat, field_validator, model_validator
 
 from harness.registry import near
+from harness.spec.corruption import Corrupt
 from harness.spec.kinds import KINDS
 from harness.spec.section import UNSCORED, Section
 from harness.spec.training import Train
@@ -68,6 +69,8 @@ class Data(Section):
     """Settings of a synthetic builder."""
     transform: str | None = None
     """Python hook package.module:function, row to row; its source is part of the spec's digest."""
+    corrupt: Corrupt | None = None
+    """Damage done to what is scored: {kind: blur, severity: 3}; nothing that is learned from has it."""
     streaming: bool = Field(default=False, json_schema_extra=UNSCORED)
     """Read the dataset as it arrives instead of downloading it first."""
 

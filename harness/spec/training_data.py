@@ -9,18 +9,19 @@ from harness.spec.schema import Data, Task, metric_keys
 
 
 def training_data(task: Task) -> Data:
-    """The data section that training reads: the task's own with `train.data` laid over it."""
+    """The data section that training reads: the task's own with `train.data` over it, never corrupted."""
     over = task.train.data if task.train else {}
-    return Data.model_validate(overlaid(task.data.model_dump(exclude_unset=True), over))
+    found = Data.model_validate(overlaid(task.data.model_dump(exclude_unset=True), over))
+    return found.model_copy(update={"corrupt": None})
 
 
 def validation_data(task: Task) -> Data | None:
     """The data section whose validation split chooses the best step: the task's own if it names one, else
-    the training's; None when neither does.
+    the training's; None when neither does. Never corrupted: one fine-tune is scored at every severity.
     """
     for data in (task.data, training_data(task)):
         if data.splits.validation is not None:
-            return data.model_copy(update={"split": "validation"})
+            return data.model_copy(update={"split": "validation", "corrupt": None})
     return None
 
 
