@@ -102,5 +102,10 @@ FAMILY_OF_TYPE = {
 
 BUILDERS: Registry[Any] = Registry(
     "synthetic dataset",
-    {"spoken_digits": "harness.data.spoken_digits:SpokenDigits", "dummy": "harness.data.dummy:DummyClips"},
+    {
+        "spoken_digits": "harness.data.spoken_digits:SpokenDigits",
+        "handwritten_digits": "harness.data.handwritten_digits:HandwrittenDigits",
+        "rendered_digits": "harness.data.rendered_digits:RenderedDigits",
+        "dummy": "harness.data.dummy:DummyClips",
+    },
 )

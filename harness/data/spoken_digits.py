@@ -11,17 +11,16 @@ import soxr
 from pydantic import Field, FiniteFloat, field_validator, model_validator
 
 from harness.data.audio import encode_wav
+from harness.data.digits import WORDS, count_of
 from harness.data.espeak import Utterance, speak
 from harness.data.rows import ListRows, Rows
 from harness.data.synthetic import Builder, Options
-from harness.errors import DataError
 from harness.registry import near
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 RATE_HZ = 16_000
-WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 # Strings of this length or more belong to one split each; of shorter ones there are too few to share out.
 _SHARED_OUT_FROM = 3
 _SHARES = {"train": range(6), "validation": range(6, 8), "test": range(8, 10)}
@@ -96,7 +95,7 @@ class SpokenDigits(Builder[SpokenDigitsOptions]):
         """
         random = [
             np.random.default_rng((options.seed, turn, *split.encode()))
-            for turn in range(_count(options, split))
+            for turn in range(count_of(options.n, split))
         ]
         strings = [_draw(rng, options.digits, split) for rng in random]
         utterances = [_utterance(rng, options, strings[turn], turn) for turn, rng in enumerate(random)]
@@ -108,16 +107,6 @@ class SpokenDigits(Builder[SpokenDigitsOptions]):
             for index, (digits, utterance, wave) in enumerate(zip(strings, utterances, waves, strict=True))
         ]
         return ListRows(rows, ("id", "audio", "target", "group", "voice"))
-
-
-def _count(options: SpokenDigitsOptions, split: str) -> int:
-    if isinstance(options.n, int):
-        return options.n
-    if split not in options.n:
-        raise DataError(
-            f"data.options.n has no number for split '{split}'", f"It has: {', '.join(options.n)}."
-        )
-    return options.n[split]
 
 
 def _draw(rng: np.random.Generator, lengths: tuple[int, int], split: str) -> str:

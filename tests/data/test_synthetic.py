@@ -12,8 +12,9 @@ import pytest
 
 from harness.data import Dataset, Window
 from harness.data.audio import EncodedAudio
+from harness.data.digits import WORDS
 from harness.data.dummy import DummyClips, DummyOptions
-from harness.data.spoken_digits import WORDS, SpokenDigits, SpokenDigitsOptions
+from harness.data.spoken_digits import SpokenDigits, SpokenDigitsOptions
 from harness.errors import DataError, MediaError, RunError, UsageError
 from harness.types import Audio
 
