@@ -108,7 +108,7 @@ def test_the_shipped_tasks_are_listed(installed):
 
 
 def test_the_quickstart_runs_in_an_empty_folder(installed, tmp_path: Path):
-    answer = json.loads(installed("run", "quickstart/spoken_digits", "--limit", "5", "--json"))
+    answer = json.loads(installed("eval", "quickstart/spoken_digits", "--limit", "5", "--json"))
     stored = {path.stem for path in (tmp_path / "empty" / "results" / "runs").glob("*/*.json")}
     assert {run["run_id"] for run in answer["runs"]} == stored
     assert all(run["data"]["limit"] == 5 for run in answer["runs"])
