@@ -68,9 +68,9 @@ def test_lossy_formats(file_format: str, options: dict[str, Any]) -> None:
 
 
 def test_grey_of_sixteen_bits_is_scaled_and_not_clipped() -> None:
-    grey = Pillow.fromarray(np.array([[0, 257, 32768, 65535]], np.uint16))
+    grey = Pillow.fromarray(np.array([[0, 250, 257, 32768, 65535]], np.uint16))
     for file_format in ("PNG", "TIFF", "PPM"):
-        assert loaded(saved(grey, file_format))[0, :, 0].tolist() == [0, 1, 128, 255]
+        assert loaded(saved(grey, file_format))[0, :, 0].tolist() == [0, 1, 1, 128, 255]
 
 
 def test_a_hole_in_grey_of_sixteen_bits_is_white() -> None:
@@ -207,7 +207,12 @@ def test_an_image_bomb_is_refused_by_its_header(side: int, monkeypatch: pytest.M
         bomb.load()
 
 
-def test_the_size_needs_the_header_alone() -> None:
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP", "GIF", "TIFF"])
+def test_the_size_needs_the_header_alone(file_format: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, decoded = saved(picture(), file_format), list[object]()
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda image: decoded.append(image))
+    assert EncodedImage(data).size() == (WIDTH, HEIGHT)
+    assert not decoded
     assert EncodedImage(png_header(300, 200)).size() == (300, 200)
 
 
