@@ -205,7 +205,7 @@ def finished(folder: Path, id_: str) -> FineTuned | None:
     manifest = read_manifest(folder)
     if manifest.get("train_id") != id_:
         return None
-    if manifest.get("digest") != _digest(folder):
+    if manifest.get("digest") != _digest(folder) or not isinstance(manifest.get("train"), dict):
         _say(f"{folder} isn't what was trained there: its files were changed. Training anew.")
         return None
     found = manifest["train"]
