@@ -267,7 +267,10 @@ def test_a_full_disk_leaves_the_checkpoint_before_it(tmp_path, base, monkeypatch
         with pytest.raises(RunError, match=r"step 8 can.t be written.*No space left") as found:
             train(tmp_path / "parts", base)
     assert "run the same command again" in found.value.hint
-    assert Checkpoints(tmp_path / "parts" / "work").latest() == tmp_path / "parts/work/checkpoint-00000004"
+    assert (
+        Checkpoints(tmp_path / "parts" / "work").latest()
+        == tmp_path / "parts" / "work" / "checkpoint-00000004"
+    )
     resumed = train(tmp_path / "parts", base)
     assert resumed.resumed_from == 4
     assert_same(resumed, whole)
@@ -280,7 +283,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, base, 
         stop_after(4, patch)
         with pytest.raises(RunError):
             train(tmp_path / "parts", base, **settings)
-    newest = tmp_path / "parts/work/checkpoint-00000004/optimizer.pt"
+    newest = tmp_path / "parts" / "work" / "checkpoint-00000004" / "optimizer.pt"
     newest.write_bytes(newest.read_bytes()[:-7] + b"garbage")
     resumed = train(tmp_path / "parts", base, **settings)
     assert resumed.resumed_from == 2
