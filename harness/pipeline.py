@@ -18,7 +18,6 @@ from harness.processes import Processes
 from harness.results.record import ModelPart, Record, SpeedPart
 from harness.results.store import Store
 from harness.spec.digest import digest_of
-from harness.spec.kinds import KINDS
 from harness.spec.load import ResolvedTask, kept_cells
 from harness.spec.training import Keep
 from harness.tuning.bases import Bases, with_weights
@@ -246,7 +245,8 @@ def _dataset(cell: ResolvedTask, options: Options) -> data.Dataset:
     return data.load(
         cell.task.data,
         base=cell.base,
-        inputs=KINDS[cell.task.kind].inputs,
+        inputs=cell.task.inputs,
+        classes=cell.task.classes,
         limit=options.limit,
         offline=options.offline,
     )

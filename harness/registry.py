@@ -89,13 +89,41 @@ NORMALIZERS: Registry[Any] = Registry(
 )
 
 FAMILIES: Registry[Any] = Registry(
-    "model family", {"whisper": "harness.models.whisper:Whisper", "dummy": "harness.models.dummy:Dummy"}
+    "model family",
+    {
+        "whisper": "harness.models.whisper:Whisper",
+        "clip": "harness.models.clip:Clip",
+        "clap": "harness.models.clap:Clap",
+        "classifier": "harness.models.classifier:Classifier",
+        "pixels": "harness.models.pixels:Pixels",
+        "dummy": "harness.models.dummy:Dummy",
+    },
 )
+
+HEADS: Registry[Any] = Registry(
+    "head",
+    {
+        "zero_shot": "harness.evaluation.zero_shot:ZeroShot",
+        "retrieval": "harness.evaluation.retrieval:Retrieval",
+        "probe": "harness.evaluation.probe:LinearProbe",
+    },
+)
+"""What turns embeddings into answers."""
 
 FAMILY_OF_TYPE = {
     "whisper": "whisper",
     "moonshine": "whisper",
     "speech_to_text": "whisper",
+    "clip": "clip",
+    "siglip": "clip",
+    "siglip2": "clip",
+    "align": "clip",
+    "chinese_clip": "clip",
+    "metaclip_2": "clip",
+    "clap": "clap",
+    "vit": "classifier",
+    "audio-spectrogram-transformer": "classifier",
+    "harness-pixels": "pixels",
     "harness-dummy": "dummy",
 }
 """config.model_type to the family that runs it."""

@@ -51,6 +51,9 @@ class Image(Media):
 
 
 Input: TypeAlias = str | Audio | Image
+Answer: TypeAlias = "str | Mapping[str, Json] | NDArray[np.float32]"
+"""What a model or a head says of a sample: a text; values by name (classes and their probabilities, the most
+probable first; ranks); or an embedding, float32 of shape (dimensions,), as the network gives it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,7 @@ class Output:
     the length limit ended the generation; `extras` are JSON values (timestamps, the detected language).
     """
 
-    output: str
+    output: Answer
     tokens: int = 0
     truncated: bool = False
     extras: Mapping[str, Json] = field(default_factory=dict)
@@ -105,7 +108,7 @@ class Prediction:
     """
 
     sample_id: str
-    output: str | None
+    output: Answer | None
     tokens: int = 0
     truncated: bool = False
     extras: Mapping[str, Json] = field(default_factory=dict)

@@ -17,6 +17,7 @@ from harness.data.samples import SampleMaker
 from harness.data.synthetic import PREFIX, open_synthetic
 from harness.data.transform import load_transform
 from harness.errors import DataError, RemoteError, RowError
+from harness.spec.classes import Classes
 from harness.spec.find import existing
 from harness.spec.schema import Data, Join
 
@@ -33,6 +34,7 @@ def load(
     *,
     base: Path,
     inputs: tuple[str, ...],
+    classes: Classes | None = None,
     split: Purpose | None = None,
     limit: int | None = None,
     seed: int = 0,

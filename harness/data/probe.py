@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from harness.data.audio import SampledAudio
 from harness.data.image import DecodedImage
-from harness.spec.kinds import KINDS
 from harness.types import Input, Sample
 
 RATE_HZ = 16_000
@@ -13,8 +14,8 @@ SIDE = 64
 TARGETS = ("one two", "three")
 
 
-def probe_samples(kind: str, language: str | None = None) -> list[Sample]:
-    """Two samples with the inputs of this kind of task: seeded noise (a second, 64 x 64 pixels), a few words.
+def probe_samples(inputs: Sequence[str], language: str | None = None) -> list[Sample]:
+    """Two samples with these inputs of a task: seeded noise (a second, 64 x 64 pixels), a few words.
 
     Targets are of different length; `language` is what they are said to be in.
     """
@@ -22,7 +23,7 @@ def probe_samples(kind: str, language: str | None = None) -> list[Sample]:
     return [
         Sample(
             id=f"probe-{number}",
-            inputs={name: _input(name, number) for name in KINDS[kind].inputs},
+            inputs={name: _input(name, number) for name in inputs},
             target=target,
             group=f"probe-{number}",
             meta=meta,

@@ -14,7 +14,9 @@ from harness.registry import FAMILIES, FAMILY_OF_TYPE, near
 from harness.spec.kinds import KINDS
 
 if TYPE_CHECKING:
-    from harness.spec.schema import Generate, Model
+    from collections.abc import Sequence
+
+    from harness.spec.schema import Task
 
 
 def family_of(checkpoint: Checkpoint, forced: str | None = None) -> str:
@@ -53,11 +55,10 @@ def check_kind(family: str, kind: str) -> None:
 
 
 def load(
-    model: Model,
-    generate: Generate,
-    kind: str,
+    task: Task,
     *,
     base: Path,
+    classes: Sequence[str] | None = None,
     device: str = "auto",
     offline: bool = False,
     weights: Weights | None = None,
@@ -65,19 +66,21 @@ def load(
 ) -> Adapter:
     """The family's adapter for a task's model, ready to encode; the network loads at the first prediction.
 
-    `adapter` is a trained one (LoRA) to put into the network. `weights` are those of an earlier cell of the
+    `classes` are those of the dataset, where it is known. `adapter` is a trained one (LoRA) to put into the
+    network. `weights` are those of an earlier cell of the
     same matrix, used again with what they hold. Raises AdapterError when the checkpoint can't do what the
     task asks, RemoteError when it can't be fetched.
     """
+    model = task.model
     checkpoint = (
         weights.checkpoint
         if weights
         else resolve(model.checkpoint, model.revision, base=base, offline=offline)
     )
     family = family_of(checkpoint, model.family)
-    check_kind(family, kind)
+    check_kind(family, task.kind)
     weights = weights or Weights(checkpoint, model.dtype, device, model.attention, adapter)
-    ready: Adapter = FAMILIES.get(family)(weights, generate, kind)
+    ready: Adapter = FAMILIES.get(family).for_task(weights, task, classes)
     return ready
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from harness.errors import AdapterError
 from harness.types import Json, Output, Sample
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from harness.models.weights import Weights
-    from harness.spec.training import SpecAugment
+    from harness.spec.schema import Task
+    from harness.spec.training import PartState, SpecAugment
 
 IGNORED_LABEL = -100
 """Label of a position that isn't learned."""
@@ -25,7 +26,7 @@ class AdapterInfo:
     """What a family can do.
 
     `modes`: how it answers (generate, embed, choose, classify). `modalities`: the inputs it takes
-    ("audio", "text"). `lora_targets`: names of modules that take LoRA. `parts`: part name to the prefix of
+    ("audio", "text"). `lora_targets`: names of modules that take LoRA. `parts`: part name to the prefixes of
     its modules in the transformers model ("model.encoder"), for freezing. `version` changes whenever the
     family's outputs would: it is in the cache key.
     """
@@ -35,7 +36,7 @@ class AdapterInfo:
     modes: frozenset[str]
     modalities: frozenset[str]
     lora_targets: tuple[str, ...] = ()
-    parts: Mapping[str, str] = field(default_factory=dict)
+    parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass
@@ -50,6 +51,16 @@ class Batch:
     tensors: dict[str, Any]
     settings: Mapping[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """How a dual encoder reads cosine similarities: logits are `scale` * cosine + `bias`, and `scoring` says
+    whether classes compete for them ("softmax") or each stands alone ("sigmoid")."""
+
+    scale: float
+    bias: float = 0.0
+    scoring: Literal["softmax", "sigmoid"] = "softmax"
 
 
 @dataclass(frozen=True)
@@ -74,6 +85,22 @@ class Adapter(ABC):
 
     info: ClassVar[AdapterInfo]
     weights: Weights
+    coupled: bool = False
+    """Whether what a sample teaches depends on the others of its step (contrastive losses)."""
+
+    @classmethod
+    def for_task(
+        cls,
+        weights: Weights,
+        task: Task,
+        classes: Sequence[str] | None = None,  # noqa: ARG003 - for families that answer with them
+    ) -> Adapter:
+        """The adapter of a checkpoint that answers as this task asks.
+
+        `classes` are the names of the dataset's classes, where it is known and has any. Raises AdapterError
+        when the checkpoint can't do it.
+        """
+        return cls(weights, task.generate, task.kind)  # type: ignore[call-arg]
 
     @abstractmethod
     def request(self, sample: Sample) -> Json:
@@ -117,6 +144,24 @@ class Adapter(ABC):
         """
         raise AdapterError(f"family '{self.info.family}' has no network that could be trained")
 
+    def similarity(self) -> Similarity:
+        """How the family reads its embeddings' cosines. Raises AdapterError for one that doesn't embed."""
+        raise AdapterError(f"family '{self.info.family}' has no embeddings to compare")
+
+    def part_states(self) -> Mapping[str, PartState]:
+        """What becomes of parts of which the task doesn't say it: frozen, lora or full.
+
+        Raises AdapterError when this kind of task can't be learned by this family.
+        """
+        return {}
+
+    def chosen(self, sample: Sample, random: np.random.Generator) -> Sample:
+        """The sample as one step learns from it, where its target leaves a choice (one of five captions)."""
+        return sample
+
+    def constrain(self, network: Any) -> None:  # noqa: B027 - most families have nothing to constrain
+        """Bring parameters back to where they may be, after each step of the optimizer."""
+
     def items(self, batch: Batch) -> int:
         """How many units (tokens, pairs) of a batch encoded with targets the loss is a sum over."""
         return int((batch.tensors["labels"] != IGNORED_LABEL).sum())
@@ -129,6 +174,21 @@ class Adapter(ABC):
         trainer divides by the items of the whole step, over all micro-batches and processes.
         """
         raise AdapterError(f"family '{self.info.family}' can't be fine-tuned")
+
+    def pair_embeddings(self, network: Any, batch: Batch) -> tuple[Any, Any]:
+        """Both sides of a coupled loss for a batch encoded with targets, through one call of `network`.
+
+        Two tensors of shape (samples, dimensions), float32, L2-normalised. Only for a `coupled` family.
+        """
+        raise AdapterError(f"family '{self.info.family}' has no pairs to learn from")
+
+    def pair_loss(self, network: Any, left: Any, right: Any) -> Any:
+        """Sum over the pairs of a whole step of their losses, a float32 scalar.
+
+        `left` and `right` are what `pair_embeddings` returned for all of it, over micro-batches and
+        processes; learned scales are read from `network`. Only for a `coupled` family.
+        """
+        raise AdapterError(f"family '{self.info.family}' has no pairs to learn from")
 
     def spec_augment(
         self, batch: Batch, settings: SpecAugment, random: Sequence[np.random.Generator]

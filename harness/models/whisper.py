@@ -46,7 +46,7 @@ class Whisper(Adapter):
         modes=frozenset({"generate"}),
         modalities=frozenset({"audio"}),
         lora_targets=("q_proj", "v_proj"),
-        parts={"encoder": "model.encoder", "decoder": "model.decoder"},
+        parts={"encoder": ("model.encoder",), "decoder": ("model.decoder",)},
     )
     auto_class = "AutoModelForSpeechSeq2Seq"
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import Field, FiniteFloat, field_validator, model_validator
 
 from harness.registry import near
+from harness.spec.classes import Classes, Probe
 from harness.spec.corruption import Corrupt
 from harness.spec.kinds import KINDS
 from harness.spec.section import UNSCORED, Section
@@ -143,7 +144,7 @@ class Generate(Section):
 
 
 class MetricSpec(Section):
-    """One metric: `wer`, `{wer: {normalizer: whisper}}`, or `{evaluate: meteor}`."""
+    """One metric: `wer`, `{wer: {normalizer: whisper}}`, `accuracy@5` (its `k`), or `{evaluate: meteor}`."""
 
     name: str
     """Name of the metric."""
@@ -154,13 +155,21 @@ class MetricSpec(Section):
     @classmethod
     def _from_shorthand(cls, value: Any) -> Any:
         if isinstance(value, str):
-            return {"name": value}
+            return _with_k(value, {})
         if isinstance(value, dict) and len(value) == 1 and "name" not in value:
             [(name, options)] = value.items()
             if name == "evaluate" and isinstance(options, str):
                 options = {"path": options}
-            return {"name": name, "options": options or {}}
+            return _with_k(name, options or {})
         return value
+
+
+def _with_k(name: Any, options: Any) -> dict[str, Any]:
+    """`accuracy@5` is `accuracy` with `k: 5`."""
+    stem, _, k = name.partition("@") if isinstance(name, str) else (name, "", "")
+    if k.isdecimal() and isinstance(options, dict):
+        return {"name": stem, "options": {"k": int(k), **options}}
+    return {"name": name, "options": options}
 
 
 def metric_keys(specs: Iterable[MetricSpec]) -> Iterator[tuple[str, MetricSpec]]:
@@ -168,6 +177,7 @@ def metric_keys(specs: Iterable[MetricSpec]) -> Iterator[tuple[str, MetricSpec]]
     seen: Counter[str] = Counter()
     for spec in specs:
         name = str(spec.options.get("path", spec.name)).rsplit("/", 1)[-1].removesuffix(".py")
+        name = f"{name}@{spec.options['k']}" if "k" in spec.options else name
         seen[name] += 1
         yield (name if seen[name] == 1 else f"{name}#{seen[name]}"), spec
 
@@ -192,6 +202,15 @@ class Run(Section):
     """Share of samples that may fail before the run ends with exit code 4."""
 
 
+class Baseline(Section):
+    """Something else that is scored on the same samples, to stand beside the model in the table."""
+
+    name: str
+    """What the table calls it."""
+    task: dict[str, Any] = Field(min_length=1)
+    """Keys of the task that differ for it: {kind: linear_probe}, {model: {checkpoint: ...}}."""
+
+
 class Task(Section):
     """A task file, resolved."""
 
@@ -200,7 +219,8 @@ class Task(Section):
     description: str = Field(default="", json_schema_extra=UNSCORED)
     """One sentence for lists and cards."""
     kind: str
-    """What is asked: asr, speech_translation."""
+    """What is asked: asr, speech_translation, classification, zero_shot_classification, linear_probe,
+    retrieval."""
     params: dict[str, Any] = Field(default={}, json_schema_extra=UNSCORED)
     """Named values that {name} in other fields stands for; changed by --set NAME=VALUE."""
     matrix: dict[str, list[Any]] | tuple[dict[str, Any], ...] = Field(default={}, json_schema_extra=UNSCORED)
@@ -212,6 +232,10 @@ class Task(Section):
     """Checkpoint to run."""
     generate: Generate = Generate()
     """Generation settings."""
+    classes: Classes | None = None
+    """What there is to tell apart, for kinds whose targets are classes."""
+    probe: Probe | None = None
+    """Settings of a linear probe."""
     metrics: tuple[MetricSpec, ...] = Field(min_length=1)
     """Metrics; the first one decides."""
     statistics: Statistics = Field(default=Statistics(), json_schema_extra=UNSCORED)
@@ -220,6 +244,8 @@ class Task(Section):
     """Batches, workers, tolerance of failures."""
     train: Train | None = Field(default=None, json_schema_extra=UNSCORED)
     """Fine-tuning; without it the checkpoint is only scored."""
+    baselines: tuple[Baseline, ...] = Field(default=(), json_schema_extra=UNSCORED)
+    """What the score is to be read beside."""
     leaderboard: str | None = Field(default=None, json_schema_extra=UNSCORED)
     """Board that the task's records appear on."""
 
@@ -234,7 +260,16 @@ class Task(Section):
 
     @model_validator(mode="after")
     def _columns_of_kind(self) -> Task:
-        missing = [column for column in KINDS[self.kind].inputs if column not in self.data.columns]
+        kind, mapped = KINDS[self.kind], self.data.columns
+        missing = [column for column in kind.inputs if column not in mapped]
         if missing:
             raise ValueError(f"kind '{self.kind}' needs data.columns to map {', '.join(map(repr, missing))}")
+        if kind.media and len(kind.columns(mapped)) - len(kind.inputs) != 1:
+            names = " or ".join(map(repr, kind.media))
+            raise ValueError(f"kind '{self.kind}' needs data.columns to map one of {names}")
         return self
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The columns that the model is given."""
+        return KINDS[self.kind].columns(self.data.columns)

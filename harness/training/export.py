@@ -126,13 +126,16 @@ def _float32(adapter: Adapter, folder: Path) -> Weights:
 def _batch(adapter: Adapter, trained: TrainedAdapter) -> Batch:
     """Probe samples of the kind that the adapter was trained for, else of one that its family can do."""
     info, spec = adapter.info, trained.manifest().get("spec") or {}
+    columns = (spec.get("data") or {}).get("columns") or info.modalities
     able = [
-        name for name, kind in KINDS.items() if kind.mode in info.modes and info.modalities >= {*kind.inputs}
+        inputs
+        for kind in KINDS.values()
+        if kind.mode in info.modes and info.modalities >= {*(inputs := kind.columns(info.modalities))}
     ]
-    kind = str(spec.get("kind")) if spec.get("kind") in KINDS else able[0]
+    inputs = KINDS[spec["kind"]].columns(columns) if spec.get("kind") in KINDS else able[0]
     language = (spec.get("generate") or {}).get("language") or "en"
     try:
-        return adapter.encode(probe_samples(kind, language), with_targets=True)
+        return adapter.encode(probe_samples(inputs, language), with_targets=True)
     except SampleError as error:
         raise AdapterError(f"no probe sample can be made for {info.family}: {error}") from error
 

@@ -135,7 +135,7 @@ def _check_prefixes(model: Any, parts: Parts, train: Train) -> None:
         if name not in present:
             raise AdapterError(
                 f"train.parts: this network has no part '{name}'",
-                f"Its modules would begin with {parts.prefixes[name]}.",
+                f"Its modules would begin with {' or '.join(parts.prefixes[name])}.",
             )
 
 

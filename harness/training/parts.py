@@ -16,9 +16,9 @@ REST = "rest"
 
 @dataclass(frozen=True)
 class Parts:
-    """`prefixes`: part name to the prefix of its modules; `states`: part name to frozen, lora or full."""
+    """`prefixes`: part name to the prefixes of its modules; `states`: part name to frozen, lora or full."""
 
-    prefixes: Mapping[str, str]
+    prefixes: Mapping[str, tuple[str, ...]]
     states: Mapping[str, str]
 
     @classmethod
@@ -41,8 +41,13 @@ class Parts:
 
     def part(self, name: str) -> str:
         """The part that a module or parameter of this full name is in: the one with the longest prefix."""
-        found = [part for part, prefix in self.prefixes.items() if f"{name}.".startswith(f"{prefix}.")]
-        return max(found, key=lambda part: len(self.prefixes[part]), default=REST)
+        found = [
+            (len(prefix), part)
+            for part, prefixes in self.prefixes.items()
+            for prefix in prefixes
+            if f"{name}.".startswith(f"{prefix}.")
+        ]
+        return max(found, default=(0, REST))[1]
 
     def state(self, name: str) -> str:
         """What is done with a module or parameter of this full name: frozen, lora or full."""

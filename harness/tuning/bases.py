@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from harness import models
@@ -64,7 +65,8 @@ class Bases:
         return self._found[key]
 
 
-def with_weights(cell: ResolvedTask, weights: models.Weights) -> Adapter:
-    """These weights, ready for a cell."""
-    task = cell.task
-    return models.load(task.model, task.generate, task.kind, base=cell.base, weights=weights)
+def with_weights(
+    cell: ResolvedTask, weights: models.Weights, classes: Sequence[str] | None = None
+) -> Adapter:
+    """These weights, ready for a cell; `classes` are those of its dataset, where that is known."""
+    return models.load(cell.task, base=cell.base, weights=weights, classes=classes)

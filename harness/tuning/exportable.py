@@ -12,7 +12,7 @@ from harness.models.base import Adapter
 from harness.models.checkpoint import CONFIG
 from harness.models.trained import TrainedAdapter
 from harness.spec.kinds import KINDS
-from harness.spec.schema import Generate, Model
+from harness.spec.schema import Data, MetricSpec, Model, Task
 
 
 def exportable(adapter: TrainedAdapter, device: str, offline: bool, model: str | None) -> Adapter:
@@ -27,9 +27,22 @@ def exportable(adapter: TrainedAdapter, device: str, offline: bool, model: str |
     family = models.family_of(checkpoint, (spec.get("model") or {}).get("family"))
     kind = spec.get("kind") or _kind_of(family)
     weights = models.Weights(checkpoint, "float32", device, adapter=adapter)
-    generate = Generate.model_validate(spec.get("generate") or {})
-    section = Model(checkpoint=checkpoint.name, family=family)
-    return models.load(section, generate, kind, base=Path.cwd(), weights=weights)
+    return models.load(_task(spec, kind, checkpoint, family), base=Path.cwd(), weights=weights)
+
+
+def _task(spec: dict[str, Any], kind: str, checkpoint: models.Checkpoint, family: str) -> Task:
+    """As much of the task that it was trained on as the family's adapter needs."""
+    inputs = KINDS[kind].columns(models.info(family).modalities)
+    columns = {name: name for name in (*inputs, "target")}
+    given = {key: spec[key] for key in ("generate", "classes") if spec.get(key)}
+    return Task(
+        name=str(spec.get("name", "export")),
+        kind=kind,
+        data=Data(path=".", columns=(spec.get("data") or {}).get("columns") or columns),
+        model=Model(checkpoint=checkpoint.name, family=family),
+        metrics=(MetricSpec(name="wer"),),
+        **given,
+    )
 
 
 def _base(

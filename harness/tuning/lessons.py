@@ -13,7 +13,6 @@ from harness.data.loading import Purpose
 from harness.errors import DataError
 from harness.progress import progress
 from harness.results.record import TrainedOnPart
-from harness.spec.kinds import KINDS
 from harness.spec.load import ResolvedTask, kept_cells
 from harness.spec.schema import Data
 from harness.spec.training import Train
@@ -110,5 +109,12 @@ def train_section(cell: ResolvedTask) -> Train:
 def _load(
     section: Data, split: Purpose, limit: int | None, cell: ResolvedTask, offline: bool
 ) -> data.Dataset:
-    inputs = KINDS[cell.task.kind].inputs
-    return data.load(section, base=cell.base, inputs=inputs, split=split, limit=limit, offline=offline)
+    return data.load(
+        section,
+        base=cell.base,
+        inputs=cell.task.inputs,
+        classes=cell.task.classes,
+        split=split,
+        limit=limit,
+        offline=offline,
+    )

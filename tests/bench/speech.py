@@ -16,9 +16,9 @@ import soundfile
 
 from harness.data.audio import EncodedAudio
 from harness.evaluation.predict import Engine
-from harness.spec.schema import Generate, Model
 from harness.types import Sample
 from tests.models.tiny import whisper_tokenizer
+from tests.tasks import task_of
 
 RATE_HZ = 16_000
 BATCH = 16
@@ -108,8 +108,8 @@ def load(checkpoint: Path) -> Any:
     """The checkpoint's adapter for English, in float32, on the best device."""
     from harness import models
 
-    spec = Model(checkpoint=str(checkpoint), dtype="float32")
-    return models.load(spec, Generate(language="en"), "asr", base=checkpoint)
+    model = {"checkpoint": str(checkpoint), "dtype": "float32"}
+    return models.load(task_of(checkpoint, model=model, generate={"language": "en"}), base=checkpoint)
 
 
 def predicted(adapter: Any, files: list[Path], folder: Path) -> dict[str, str]:

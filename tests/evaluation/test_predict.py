@@ -26,9 +26,7 @@ def predict(tmp_path, dummy_task, monkeypatch):
     def predict(batch_size: int = 8, **options):
         [cell] = load(dummy_task(**options))
         log.unlink(missing_ok=True)
-        adapter = models.load(
-            cell.task.model, cell.task.generate, cell.task.kind, base=cell.base, device="cpu"
-        )
+        adapter = models.load(cell.task, base=cell.base, device="cpu")
         dataset = data.load(cell.task.data, base=cell.base, inputs=("audio",))
         engine = Engine(
             adapter, tmp_path / "journal", batch_size=batch_size, workers=2, reuse=False, show_progress=False

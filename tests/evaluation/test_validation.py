@@ -20,8 +20,9 @@ from harness.evaluation.score import Scorer
 from harness.evaluation.validation import Validation, state_digest, undisturbed
 from harness.models.whisper import Whisper
 from harness.processes import Processes
-from harness.spec.schema import Data, Generate, Model, Task
+from harness.spec.schema import Data, Task
 from tests.models.tiny import tiny_whisper
+from tests.tasks import task_of
 
 COLUMNS = {"audio": "audio", "target": "target", "id": "id", "group": "group"}
 
@@ -33,8 +34,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def adapter(checkpoint: Path) -> models.Adapter:
-    model = Model(checkpoint=str(checkpoint))
-    return models.load(model, Generate(language="en", max_new_tokens=8), "asr", base=checkpoint, device="cpu")
+    task = task_of(checkpoint, generate={"language": "en", "max_new_tokens": 8})
+    return models.load(task, base=checkpoint, device="cpu")
 
 
 def validation(adapter: models.Adapter, work: Path, **options: Any) -> Validation:

@@ -13,10 +13,11 @@ from harness.data.dummy import DummyClips, DummyOptions
 from harness.data.rows import Request, Stream
 from harness.data.samples import SampleMaker
 from harness.processes import Processes
-from harness.spec.schema import Data, Generate, Model
+from harness.spec.schema import Data
 from harness.spec.training import Train
 from harness.training.fine_tune import Job
 from tests.models.tiny import tiny_whisper
+from tests.tasks import task_of
 
 COLUMNS = {"audio": "audio", "target": "target", "id": "id", "group": "group"}
 
@@ -56,9 +57,7 @@ def job(
 ) -> Job:
     """A training of the tiny base in `folder`; `evaluate(adapter, step)` returns {"wer": value}."""
     base = tiny_base(base or folder / "base", dropout=dropout)
-    adapter = models.load(
-        Model(checkpoint=str(base)), Generate(language="en"), "asr", base=Path(), device="cpu"
-    )
+    adapter = models.load(task_of(base, generate={"language": "en"}), base=Path(), device="cpu")
     return Job(
         adapter=adapter,
         train=Train(**train),
