@@ -1,14 +1,16 @@
 """What a metric is: sufficient statistics per sample, and a value from their sum.
 
 A per-sample score that is averaged afterwards is never a metric here: the corpus word error rate is
-the ratio of summed edits to summed words, and only sums can be resampled correctly.
+the ratio of summed edits to summed words, and only sums can be resampled correctly. Where the statistics
+would be many (a column per class), a metric is a function of how often each sample is drawn instead; and
+where it is somebody else's code, of the drawn lists themselves.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -18,6 +20,9 @@ from harness.registry import METRICS
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+Weighted: TypeAlias = "Callable[[NDArray[np.float64]], NDArray[np.float64]]"
+"""From how often each sample counts, shape (draws, n), to values, shape (draws,); NaN where undefined."""
 
 OPTIONS = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 """Configuration of every metric's dataclass: an option that doesn't exist is refused."""
@@ -29,12 +34,14 @@ class Metric(ABC):
     `columns` names the sufficient statistics; `unit` is "%" for rates times 100, or "" for plain numbers.
     `normalizer` names the text normalizer that the scorer applies to prediction and target before `stats`
     ("none" when the metric wants raw text), possibly "whisper", which the scorer resolves by language.
+    `takes` names the forms of answer that it can score (`harness.spec.kinds.Kind.form`).
     """
 
     name: ClassVar[str]
     unit: ClassVar[str]
     higher_is_better: ClassVar[bool]
     columns: ClassVar[tuple[str, ...]]
+    takes: ClassVar[tuple[str, ...]] = ("text",)
     normalizer: str = "none"
 
     @property
@@ -64,10 +71,23 @@ class CorpusMetric(ABC):
     Its interval comes from resampled indices, so it is called once per draw.
     """
 
-    name: str
-    unit: str
-    higher_is_better: bool
+    takes: ClassVar[tuple[str, ...]] = ("text", "class")
     normalizer: str = "none"
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
+    @abstractmethod
+    def unit(self) -> str:
+        """ "%" for rates times 100, or "" for plain numbers."""
+
+    @property
+    @abstractmethod
+    def higher_is_better(self) -> bool:
+        """Direction."""
 
     @property
     @abstractmethod
@@ -77,6 +97,30 @@ class CorpusMetric(ABC):
     @abstractmethod
     def compute(self, predictions: Sequence[Any], targets: Sequence[Any]) -> float:
         """The score of these predictions."""
+
+
+class WeightedMetric(CorpusMetric):
+    """A metric that is no function of a sum, but one of how often each sample counts.
+
+    A draw of the bootstrap is a row of such weights, so a thousand draws cost a few passes over arrays
+    where lists would be gathered anew for each.
+    """
+
+    @abstractmethod
+    def kept(self, prediction: Any, target: Any) -> Any:
+        """What has to be remembered of one sample; None when it isn't scored."""
+
+    @abstractmethod
+    def weighted(self, kept: Sequence[Any]) -> Weighted:
+        """The score of the samples that these were kept of, by how often each counts."""
+
+    def compute(self, predictions: Sequence[Any], targets: Sequence[Any]) -> float:
+        """The score of these predictions; NaN where it is undefined."""
+        import numpy as np
+
+        pairs = zip(predictions, targets, strict=True)
+        found = [one for one in (self.kept(*pair) for pair in pairs) if one is not None]
+        return float(self.weighted(found)(np.ones((1, len(found))))[0]) if found else float("nan")
 
 
 def build(name: str, options: Mapping[str, Any] | None = None) -> Metric | CorpusMetric:
@@ -90,5 +134,6 @@ def build(name: str, options: Mapping[str, Any] | None = None) -> Metric | Corpu
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         known = ", ".join(kind.__pydantic_fields__)
-        raise UsageError(f"metric '{name}': {problems}", f"Its options: {known}.") from error
+        hint = f"Its options: {known}." if known else "It has no options."
+        raise UsageError(f"metric '{name}': {problems}", hint) from error
     return metric

@@ -50,7 +50,7 @@ class EvaluateMetric(CorpusMetric):
         return _stem(str(info.data.get("path"))) not in LOWER_IS_BETTER if given is None else given
 
     @property
-    def name(self) -> str:  # type: ignore[override]
+    def name(self) -> str:
         """The metric's own name: meteor."""
         return _stem(self.path)
 
