@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from harness.models import load
 from harness.models.whisper import Whisper
-from harness.spec.schema import Generate, Model
 from harness.types import Audio, Sample
+from tests.tasks import task_of
 
 RATE_HZ = 16_000
 
@@ -49,8 +49,7 @@ def sample(seconds: float = 0.5, seed: int = 0, *, target: Any = "hello the worl
 
 def adapter(folder: Path, *, dtype: Any = "auto", **generate: Any) -> Whisper:
     """The checkpoint in `folder` with these generation settings, on the CPU."""
-    loaded = load(
-        Model(checkpoint=str(folder), dtype=dtype), Generate(**generate), "asr", base=folder, device="cpu"
-    )
+    model = {"checkpoint": str(folder), "dtype": dtype}
+    loaded = load(task_of(folder, model=model, generate=generate), base=folder, device="cpu")
     assert isinstance(loaded, Whisper)
     return loaded

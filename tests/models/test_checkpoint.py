@@ -11,7 +11,7 @@ import pytest
 from harness.errors import AdapterError, UsageError
 from harness.models import check_kind, family_of, info, load, resolve
 from harness.models.checkpoint import Checkpoint, needed
-from harness.spec.schema import Generate, Model
+from tests.tasks import task_of
 
 PLAIN = ["config.json", "generation_config.json", "merges.txt", "preprocessor_config.json", "tokenizer.json"]
 OTHERS = [
@@ -177,7 +177,7 @@ def test_asking_what_a_family_can_do_imports_no_torch() -> None:
 
 
 def test_weights_are_shared_between_cells(checkpoints: dict[str, Path]) -> None:
-    model = Model(checkpoint=str(checkpoints["bytes"]))
-    first = load(model, Generate(language="en"), "asr", base=Path(), device="cpu")
-    second = load(model, Generate(language="fr"), "asr", base=Path(), weights=first.weights)
+    english, french = (task_of(checkpoints["bytes"], generate={"language": code}) for code in ("en", "fr"))
+    first = load(english, base=Path(), device="cpu")
+    second = load(french, base=Path(), weights=first.weights)
     assert second.model is first.model

@@ -75,6 +75,7 @@ def test_segments_cover_the_text_in_order(checkpoints: Folders, name: str) -> No
     segments: Any = output.extras["segments"]
     assert segments
     assert all(0 <= segment["start"] <= segment["end"] for segment in segments)
+    assert isinstance(output.output, str)
     assert "".join(segment["text"] for segment in segments).replace(" ", "") == output.output.replace(" ", "")
 
 

@@ -13,8 +13,8 @@ import torch
 from harness.errors import AdapterError
 from harness.models import TrainedAdapter, Weights, load, resolve, resolve_adapter
 from harness.models.attach import quiet_peft
-from harness.spec.schema import Generate, Model
 from tests.models.tiny import tiny_whisper
+from tests.tasks import task_of
 
 AUTO = "AutoModelForSpeechSeq2Seq"
 
@@ -123,9 +123,7 @@ def test_families_get_the_transformers_model(base: Path, adapter: Path) -> None:
     from transformers import WhisperForConditionalGeneration
 
     trained = TrainedAdapter("adapter", adapter)
-    made = load(
-        Model(checkpoint=str(base)), Generate(language="en"), "asr", base=base, device="cpu", adapter=trained
-    )
+    made = load(task_of(base, generate={"language": "en"}), base=base, device="cpu", adapter=trained)
     assert type(made.model) is WhisperForConditionalGeneration
     assert made.weights.adapter is trained
 

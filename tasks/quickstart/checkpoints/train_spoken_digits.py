@@ -35,7 +35,7 @@ from harness.data.spoken_digits import VOICES
 from harness.models import load as load_model
 from harness.models.weights import quiet
 from harness.models.whisper import Whisper
-from harness.spec.schema import Data, Generate, Model
+from harness.spec.schema import Data, Generate, MetricSpec, Model, Task
 from harness.types import Sample
 
 WINDOW_SECONDS = 3
@@ -48,6 +48,7 @@ CONDITIONS: dict[str, dict[str, Any]] = {
     "known voices in white noise at 20 dB": {"voices": KNOWN_VOICES, "snr_db": 20.0},
     "known voices in babble at 20 dB": {"voices": KNOWN_VOICES, "snr_db": 20.0, "noise": "babble"},
 }
+COLUMNS = {"audio": "audio", "target": "target", "id": "id", "group": "group"}
 CLIPS = 3000
 TEST_CLIPS = 300
 BATCH = 32
@@ -189,8 +190,15 @@ def save(model: Any, folder: Path) -> None:
 
 def open_checkpoint(folder: Path) -> Whisper:
     """The checkpoint as the harness runs it, in float32 on the CPU."""
-    model = Model(checkpoint=str(folder.resolve()))
-    adapter = load_model(model, Generate(language="en"), "asr", base=folder, device="cpu")
+    task = Task(
+        name="spoken_digits",
+        kind="asr",
+        data=Data(path="synthetic:spoken_digits", columns=COLUMNS),
+        model=Model(checkpoint=str(folder.resolve())),
+        generate=Generate(language="en"),
+        metrics=(MetricSpec(name="wer"),),
+    )
+    adapter = load_model(task, base=folder, device="cpu")
     assert isinstance(adapter, Whisper)
     return adapter
 
@@ -199,7 +207,7 @@ def clips(choice: dict[str, Any], split: str, count: int) -> list[Sample]:
     """Spoken digit strings of the given voices and noise; train and test share no string of three or more."""
     data = Data(
         path="synthetic:spoken_digits",
-        columns={"audio": "audio", "target": "target", "id": "id", "group": "group"},
+        columns=COLUMNS,
         options={"n": count, "seed": SEED, **choice},
     )
     dataset = load_data(data, base=Path(), inputs=("audio",), split=split)  # type: ignore[arg-type]
