@@ -202,8 +202,8 @@ def fetch(cells: Sequence[ResolvedTask], options: Options) -> Iterator[tuple[str
         adapter = models.resolve_adapter(options.adapter, base=Path.cwd(), offline=options.offline)
         yield f"adapter {adapter.name}", sum(path.stat().st_size for path in adapter.folder.iterdir())
     needs = [need for cell in cells for need in needed_data(cell, training=options.train)]
-    for need in _distinct(needs, lambda need: [need.section.model_dump(mode="json"), need.split]):
-        for file in data.fetch(need.section, base=need.base, split=need.split):
+    for need in _distinct(needs, lambda need: need.to_json()):
+        for file in data.fetch(need.section, base=need.base, classes=need.classes, split=need.split):
             yield f"data {file.path}", file.bytes
 
 
@@ -246,6 +246,7 @@ def _dataset(cell: ResolvedTask, options: Options) -> data.Dataset:
         cell.task.data,
         base=cell.base,
         inputs=cell.task.inputs,
+        kind=cell.task.kind,
         classes=cell.task.classes,
         limit=options.limit,
         offline=options.offline,

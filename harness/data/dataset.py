@@ -52,8 +52,8 @@ class Window:
 class Dataset:
     """A split, found and checked. `revision` is the commit it stands at, None for local data.
 
-    `size` is the number of samples after the limit, None for a stream. `class_names` are those of the column
-    that is the target, in the order of their numbers, None where it isn't a column of classes.
+    `size` is the number of samples after the limit, None for a stream. `class_names` are those that
+    targets come from, in the order of their numbers, None where there is no list of them.
     """
 
     path: str
@@ -137,7 +137,13 @@ def make_dataset(
         windows = _MapWindows(rows, maker, request, limit, seed)
         size = len(windows)
     return Dataset(
-        request.path, request.name, request.split, revision, size, windows, class_names=maker.class_names
+        request.path,
+        request.name,
+        request.split,
+        revision,
+        size,
+        windows,
+        class_names=maker.targets.class_names,
     )
 
 

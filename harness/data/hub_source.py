@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.data.arrow_rows import ParquetRows, read_files, stream_files
 from harness.data.hub_plan import Plan, make_plan, recall, remember
 from harness.data.media_folder import media_folder
 from harness.data.rows import Opened, Request, Rows, Stream
+from harness.errors import DataError
 from harness.remote import is_offline, remote_errors
 
 _DOWNLOADS_AT_ONCE = 8
@@ -45,15 +46,42 @@ def open_hub(request: Request) -> Opened:
     return Opened(_rows(request, plan, files), plan.commit)
 
 
-def fetch_hub(request: Request) -> list[Fetched]:
-    """Download what an offline run of this split needs. Raises RemoteError, DataError."""
+def fetch_hub(request: Request, beside: Sequence[str] = ()) -> list[Fetched]:
+    """Download what an offline run of this split needs, and `beside` it. Raises RemoteError, DataError."""
     with remote_errors(f"the dataset {request.path}"):
         plan = make_plan(request)
         files = _download(request, plan, offline=False)
+    at_commit = replace(request, revision=plan.commit)
+    names = [*plan.files, *beside]
+    files += [hub_file(at_commit, name) for name in beside]
     return [
         Fetched(f"{request.path}/{name}", file.stat().st_size)
-        for name, file in zip(plan.files, files, strict=True)
+        for name, file in zip(names, files, strict=True)
     ]
+
+
+def hub_file(request: Request, name: str) -> Path:
+    """A file that the dataset has beside its rows, at the commit that the request names.
+
+    Raises RemoteError, and DataError when there is no such file.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import RemoteEntryNotFoundError
+
+    offline = request.offline or is_offline()
+    with remote_errors(f"the file {name} of the dataset {request.path}"):
+        try:
+            return Path(
+                hf_hub_download(
+                    request.path,
+                    name,
+                    repo_type="dataset",
+                    revision=request.revision,
+                    local_files_only=offline,
+                )
+            )
+        except RemoteEntryNotFoundError as error:
+            raise DataError(f"{request.path} has no file '{name}' (classes.names_file)") from error
 
 
 def _download(request: Request, plan: Plan, offline: bool) -> list[Path]:

@@ -8,17 +8,21 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from harness.data.class_files import local_names_file, read_names
 from harness.data.columns import require_columns
 from harness.data.dataset import Dataset, make_dataset
 from harness.data.join import load_join
+from harness.data.labels import labels
 from harness.data.local_source import SUFFIXES, open_local
 from harness.data.rows import Opened, Request, Rows, Step, SteppedRows, Stream
 from harness.data.samples import SampleMaker
 from harness.data.synthetic import PREFIX, open_synthetic
+from harness.data.targets import Captions, Targets, Texts
 from harness.data.transform import load_transform
 from harness.errors import DataError, RemoteError, RowError
 from harness.spec.classes import Classes
 from harness.spec.find import existing
+from harness.spec.kinds import KINDS
 from harness.spec.schema import Data, Join
 
 if TYPE_CHECKING:
@@ -34,6 +38,7 @@ def load(
     *,
     base: Path,
     inputs: tuple[str, ...],
+    kind: str | None = None,
     classes: Classes | None = None,
     split: Purpose | None = None,
     limit: int | None = None,
@@ -43,12 +48,14 @@ def load(
     """The samples of one split of the task's data.
 
     `inputs` are the columns that the task's kind gives to the model; every mapped column is checked
-    before anything else. `split` is a purpose, the task's own (`data.split`) when not given. `limit`
-    takes a seeded subset: the same seed's subset of 10 lies within its subset of 100. `data.corrupt` is done
-    to media, whatever the split: the data of a training has none (`harness.spec.training_data`).
+    before anything else. `kind` says what targets are: names of `classes`, a list of captions, else texts.
+    `split` is a purpose, the task's own (`data.split`) when not given. `limit` takes a seeded subset: the
+    same seed's subset of 10 lies within its subset of 100. `data.corrupt` is done to media, whatever the
+    split: the data of a training has none (`harness.spec.training_data`).
 
-    Raises DataError when the dataset, split or a column isn't there or ids are not unique, RemoteError
-    when a hub can't be reached, UsageError for an unknown synthetic dataset.
+    Raises DataError when the dataset, split or a column isn't there, ids are not unique, or the classes
+    aren't those of the dataset; RemoteError when a hub can't be reached; UsageError for an unknown synthetic
+    dataset.
     """
     if limit is not None and limit < 1:
         raise DataError(f"the limit is {limit}: it must be at least 1")
@@ -62,13 +69,16 @@ def load(
         present = _columns_after_steps(rows, data.transform)
         require_columns(data.columns, present, "data.columns", f"{request}, after the transform,")
     root = opened.rows.media_root if isinstance(opened.rows, Rows) else None
-    class_names = rows.class_names.get(data.columns["target"])
-    maker = SampleMaker(data.columns, inputs, root, class_names, data.corrupt)
+    own = rows.class_names.get(data.columns["target"])
+    targets = _targets(kind, classes, own, replace(request, revision=opened.revision))
+    maker = SampleMaker(data.columns, inputs, root, targets, data.corrupt)
     return make_dataset(rows, maker, request, revision=opened.revision, limit=limit, seed=seed)
 
 
-def fetch(data: Data, *, base: Path, split: Purpose | None = None) -> list[Fetched]:
-    """Download what an offline run of the task needs: the files of the one split, and of its join.
+def fetch(
+    data: Data, *, base: Path, classes: Classes | None = None, split: Purpose | None = None
+) -> list[Fetched]:
+    """Download what an offline run needs: the files of the one split, of its join, of its classes.
 
     Empty for data that is on this machine already. Raises DataError, RemoteError.
     """
@@ -77,7 +87,42 @@ def fetch(data: Data, *, base: Path, split: Purpose | None = None) -> list[Fetch
     request = _request(data, base, split, offline=False)
     requests = [request] + ([_join_request(data.join, data, request)] if data.join else [])
     on_hub = [one for one in requests if not one.path.startswith(PREFIX) and find_local(one) is None]
-    return [file for one in on_hub for file in fetch_hub(one)]
+    named = _names_file(classes)
+    beside = [named] if named else []
+    return [file for one in on_hub for file in fetch_hub(one, beside if one is request else [])]
+
+
+def _targets(
+    kind: str | None, classes: Classes | None, own: tuple[str, ...] | None, request: Request
+) -> Targets:
+    """How the column is read that is the target; `own` are the dataset's names of its classes.
+
+    `request` has the commit that the rows stand at.
+    """
+    if kind == "retrieval":
+        return Captions()
+    if kind is None or not KINDS[kind].classes:
+        return Texts(own)
+    given = classes.names if classes else None
+    if (named := _names_file(classes)) is not None:
+        given = read_names(_found_names_file(request, named))
+    return labels(given, own, str(request), multilabel=classes is not None and classes.multilabel)
+
+
+def _names_file(classes: Classes | None) -> str | None:
+    """The file to read the classes' names from, None where the task lists them, or names no file."""
+    return classes.names_file if classes is not None and classes.names is None else None
+
+
+def _found_names_file(request: Request, name: str) -> Path:
+    if request.path.startswith(PREFIX):
+        raise DataError(f"{request.path} has no files, but classes.names_file is '{name}'")
+    local = find_local(request)
+    if local is not None:
+        return local_names_file(local if local.is_dir() else local.parent, request.name, name)
+    from harness.data.hub_source import hub_file
+
+    return hub_file(request, name)
 
 
 def open_split(request: Request) -> Opened:

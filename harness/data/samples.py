@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from harness.data.corrupt import corrupted
 from harness.data.media import MEDIA, encodable
 from harness.data.rows import Row
+from harness.data.targets import Targets, Texts, text_of
 from harness.errors import RowError
 from harness.spec.corruption import Corrupt
 from harness.types import Input, Sample
 
 SPECIAL = ("id", "target", "group")
-_UNLABELLED = -1  # as `datasets` has it
 
 
 @dataclass(frozen=True)
@@ -24,14 +23,13 @@ class SampleMaker:
     """Makes samples of rows. `columns` maps the task's names to the dataset's.
 
     `inputs` are the names that the model is given: "audio" becomes an Audio, "image" an Image, any other a
-    string. Every other name that isn't special goes to `Sample.meta`. With `class_names`, a whole number
-    under target is the place of its class among them, and becomes its name.
+    string. Every other name that isn't special goes to `Sample.meta`. `targets` reads the target.
     """
 
     columns: Mapping[str, str]
     inputs: tuple[str, ...]
     media_root: Path | None = None
-    class_names: tuple[str, ...] | None = None
+    targets: Targets = field(default_factory=Texts)
     corrupt: Corrupt | None = None
 
     def sample(self, row: Row, sample_id: str) -> Sample:
@@ -42,7 +40,7 @@ class SampleMaker:
         return Sample(
             id=sample_id,
             inputs={name: self._input(row, name, sample_id) for name in self.inputs},
-            target=target_of(self._value(row, "target"), self._called("target"), self.class_names),
+            target=self.targets.read(self._value(row, "target"), self._called("target")),
             group=sample_id if group in (None, "") else encodable(str(group), self._called("group")),
             meta={name: self._meta_value(row, name) for name in self._meta()},
         )
@@ -68,36 +66,4 @@ class SampleMaker:
         if name in MEDIA and value is not None:
             media = MEDIA[name](value, self.media_root, sample_id)
             return media if self.corrupt is None else corrupted(media, self.corrupt)
-        return _text(value, self._called(name))
-
-
-def target_of(value: Any, what: str, class_names: Sequence[str] | None = None) -> str | list[str]:
-    """A target as text, or as a list of texts (several references, several classes).
-
-    Finite numbers become text, and whole ones the names of classes where there are `class_names`. `what` is
-    what messages call the target ("column 'text' (target)"). Raises RowError on anything else, and for a
-    number that no class has.
-    """
-    if isinstance(value, list | tuple) and value:
-        return [_text(_named(item, what, class_names), what) for item in value]
-    return _text(_named(value, what, class_names), what)
-
-
-def _named(value: Any, what: str, class_names: Sequence[str] | None) -> Any:
-    if class_names is None or isinstance(value, bool) or not isinstance(value, int):
-        return value
-    if value == _UNLABELLED:
-        raise RowError(f"{what} holds {value}: the row has no label, as in test sets that keep them secret")
-    if not 0 <= value < len(class_names):
-        raise RowError(f"{what} holds {value}, but its classes are numbered 0 to {len(class_names) - 1}")
-    return class_names[value]
-
-
-def _text(value: Any, what: str) -> str:
-    if value is None:
-        raise RowError(f"{what} is empty")
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise RowError(f"{what} holds {type(value).__name__}, not text")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise RowError(f"{what} holds {value}, not text")
-    return encodable(str(value), what)
+        return text_of(value, self._called(name))

@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.data import Dataset
 from harness.data.fingerprint import content_digest, extended
-from harness.data.samples import target_of
+from harness.data.targets import target_of
 from harness.errors import RowError, SampleError, UsageError
 from harness.types import Failure, Prediction, Sample
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, FiniteFloat, field_validator
@@ -11,6 +12,18 @@ from harness.spec.section import Section
 
 PLACE = "{}"
 """Where a template has the name of the class."""
+
+
+def told_apart(names: Sequence[str]) -> tuple[str, ...]:
+    """Names of which none comes twice: one that does gets its number ("missile [744]"), as in ImageNet's."""
+    counts = Counter(names)
+    return tuple(f"{name} [{number}]" if counts[name] > 1 else name for number, name in enumerate(names))
+
+
+def prompts(names: Sequence[str], templates: Sequence[str]) -> list[list[str]]:
+    """Each class's prompts, one for each template, with its name as it was before it was told apart."""
+    plain = [name.removesuffix(f" [{number}]") for number, name in enumerate(names)]
+    return [[template.replace(PLACE, name) for template in templates] for name in plain]
 
 
 class Classes(Section):

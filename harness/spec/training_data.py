@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
+from harness.spec.classes import Probe
+from harness.spec.kinds import KINDS
 from harness.spec.schema import Data, Task, metric_keys
 
 
@@ -23,6 +25,13 @@ def validation_data(task: Task) -> Data | None:
         if data.splits.validation is not None:
             return data.model_copy(update={"split": "validation", "corrupt": None})
     return None
+
+
+def probe_splits(task: Task) -> tuple[Literal["train", "validation"], ...]:
+    """The splits that a linear probe learns from and, where there is a choice, chooses its strength on."""
+    if KINDS[task.kind].head != "probe":
+        return ()
+    return ("train", "validation") if len((task.probe or Probe()).strengths) > 1 else ("train",)
 
 
 def selecting_metric(task: Task) -> str | None:

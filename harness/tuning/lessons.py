@@ -13,10 +13,12 @@ from harness.data.loading import Purpose
 from harness.errors import DataError
 from harness.progress import progress
 from harness.results.record import TrainedOnPart
+from harness.spec.classes import Classes
 from harness.spec.load import ResolvedTask, kept_cells
 from harness.spec.schema import Data
 from harness.spec.training import Train
-from harness.spec.training_data import selecting_metric, training_data, validation_data
+from harness.spec.training_data import probe_splits, selecting_metric, training_data, validation_data
+from harness.types import Json
 
 
 @dataclass(frozen=True)
@@ -84,20 +86,28 @@ class Need:
     section: Data
     split: Purpose
     base: Path
+    classes: Classes | None = None
+
+    def to_json(self) -> Json:
+        """What is asked for: the same for the same."""
+        classes = self.classes.model_dump(mode="json") if self.classes else None
+        return [self.section.model_dump(mode="json"), self.split, classes]
 
 
 def needed_data(cell: ResolvedTask, *, training: bool) -> Iterator[Need]:
     """What a run of the cell reads: what is scored and, with `training`, what that learns from and keeps."""
     task = cell.task
-    yield Need(task.data, task.data.split, cell.base)
+    yield Need(task.data, task.data.split, cell.base, task.classes)
+    for purpose in probe_splits(task):
+        yield Need(task.data, purpose, cell.base, task.classes)
     if not training or task.train is None:
         return
-    yield Need(training_data(task), "train", cell.base)
+    yield Need(training_data(task), "train", cell.base, task.classes)
     chosen_on = validation_data(task) if selecting_metric(task) else None
     if chosen_on is not None:
-        yield Need(chosen_on, "validation", cell.base)
+        yield Need(chosen_on, "validation", cell.base, task.classes)
     for _, kept in kept_cells(cell):
-        yield Need(kept.task.data, kept.task.data.split, kept.base)
+        yield from needed_data(kept, training=False)
 
 
 def train_section(cell: ResolvedTask) -> Train:
@@ -113,6 +123,7 @@ def _load(
         section,
         base=cell.base,
         inputs=cell.task.inputs,
+        kind=cell.task.kind,
         classes=cell.task.classes,
         split=split,
         limit=limit,

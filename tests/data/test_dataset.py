@@ -12,7 +12,8 @@ import pytest
 from harness.data import Dataset, Window
 from harness.data.dataset import WINDOW_ROWS, make_dataset, subset
 from harness.data.rows import Request, Row, Stream
-from harness.data.samples import SampleMaker, target_of
+from harness.data.samples import SampleMaker
+from harness.data.targets import target_of
 from harness.errors import DataError, MediaError, RowError
 from harness.types import Audio
 

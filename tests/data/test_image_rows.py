@@ -13,7 +13,8 @@ from harness.data import Dataset, Window
 from harness.data.dataset import make_dataset
 from harness.data.image import EncodedImage
 from harness.data.rows import ListRows, Request
-from harness.data.samples import SampleMaker, target_of
+from harness.data.samples import SampleMaker
+from harness.data.targets import target_of
 from harness.errors import DataError, MediaError, RowError
 from harness.types import Image
 from tests.data.pictures import HEIGHT, WIDTH, picture, saved, write_pictures, write_shard
