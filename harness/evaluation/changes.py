@@ -70,16 +70,20 @@ def largest(
     return wins, losses
 
 
-def change(difference: float, a: Mapping[str, Any], b: Mapping[str, Any]) -> Change:
-    """The change between two rows of the same sample, each with id, target and prediction."""
+def change(difference: float, a: Mapping[str, Any], b: Mapping[str, Any], form: str = "text") -> Change:
+    """The change between two rows of the same sample, each with id, target and prediction.
+
+    A class is taken as a whole, and ranks aren't made of the target's words (`harness.spec.kinds`).
+    """
+    words = _DIFFERENCES.get(form, _answer)
     return Change(
         id=a["id"],
         difference=difference,
         target=a["target"],
         prediction_a=a["prediction"],
         prediction_b=b["prediction"],
-        words_a=differing_words(a["target"], a["prediction"]),
-        words_b=differing_words(b["target"], b["prediction"]),
+        words_a=words(a["target"], a["prediction"]),
+        words_b=words(b["target"], b["prediction"]),
     )
 
 
@@ -91,6 +95,17 @@ def differing_words(reference: str, hypothesis: str) -> tuple[WordDifference, ..
         for step in Levenshtein.opcodes(target, output)
         if step.tag in _KINDS and (ends := (step.dest_start, step.dest_end))
     )
+
+
+def _class(target: str, answer: str) -> tuple[WordDifference, ...]:
+    return () if target == answer else (WordDifference("substituted", target, answer),)
+
+
+def _answer(_: str, answer: str) -> tuple[WordDifference, ...]:
+    return (WordDifference("inserted", "", answer),)
+
+
+_DIFFERENCES = {"text": differing_words, "class": _class}
 
 
 def _words(words: Sequence[str], start: int, end: int) -> str:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 Floats: TypeAlias = "NDArray[np.float64]"
 Groups: TypeAlias = "Sequence[Any] | NDArray[Any] | pa.Array | pa.ChunkedArray"
 Reduce: TypeAlias = Callable[[Floats], Floats]
+Weighted: TypeAlias = Callable[[Floats], Floats]
+"""From how often each of n samples counts, shape (draws, n), to values, shape (draws,)."""
 
 BLOCK = 1 << 15
 """Cluster draws made at once: few enough to stay in the cache, which is ten times as fast as not."""
@@ -125,6 +127,30 @@ def paired(
     return _paired(reduce(sums[:, k:]) - reduce(sums[:, :k]), difference, len(both), clusters, level)
 
 
+def weighted_interval(
+    weighted: Weighted, groups: Groups, draws: int, seed: int, level: float = 0.95
+) -> Interval:
+    """`interval` for a score that is a function of how often each sample counts; `groups` has n labels."""
+    codes, clusters = cluster_codes(groups)
+    value = _unweighted(weighted, codes)
+    values = _over_draws(weighted, codes, clusters, draws, seed)
+    low, high, undefined = _percentiles(values, value, level)
+    return Interval(value, low, high, len(codes), clusters, level, undefined)
+
+
+def weighted_paired(
+    weighted_a: Weighted, weighted_b: Weighted, groups: Groups, draws: int, seed: int, level: float = 0.95
+) -> Paired:
+    """`paired` for a score that is a function of how often each sample counts."""
+
+    def difference(weights: Floats) -> Floats:
+        return weighted_b(weights) - weighted_a(weights)
+
+    codes, clusters = cluster_codes(groups)
+    values = _over_draws(difference, codes, clusters, draws, seed)
+    return _paired(values, _unweighted(difference, codes), len(codes), clusters, level)
+
+
 def resampled_interval(
     compute: Callable[[Sequence[Any], Sequence[Any]], float],
     predictions: Sequence[Any],
@@ -220,18 +246,39 @@ def _cluster_draws(clusters: int, draws: int, seed: int) -> Iterator[NDArray[np.
         yield rng.integers(clusters, size=(min(block, draws - start), clusters), dtype=np.int32)
 
 
+def _times_drawn(clusters: int, draws: int, seed: int) -> Iterator[Floats]:
+    """Blocks of draws, each a row of how often every cluster was drawn."""
+    for drawn in _cluster_draws(clusters, draws, seed):
+        rows = len(drawn)
+        cells = drawn + clusters * np.arange(rows)[:, None] if rows > 1 else drawn
+        times = np.bincount(cells.ravel(), minlength=rows * clusters).reshape(rows, clusters)
+        yield times.astype(np.float64)
+
+
 def _resampled_sums(sums: Floats, draws: int, seed: int) -> Floats:
     """Sums over clusters drawn with replacement, (clusters, k) to (draws, k); none below two clusters."""
     clusters, k = sums.shape
     if clusters < 2:
         return np.empty((0, k))
-    parts = []
-    for drawn in _cluster_draws(clusters, draws, seed):
-        rows = len(drawn)
-        cells = drawn + clusters * np.arange(rows)[:, None] if rows > 1 else drawn
-        times = np.bincount(cells.ravel(), minlength=rows * clusters).reshape(rows, clusters)
-        parts.append(times.astype(np.float64) @ sums)
+    return np.concatenate([times @ sums for times in _times_drawn(clusters, draws, seed)])
+
+
+def _over_draws(weighted: Weighted, codes: NDArray[np.intp], clusters: int, draws: int, seed: int) -> Floats:
+    """Values of the draws, shape (draws,); none below two clusters."""
+    if clusters < 2:
+        return np.empty(0)
+    rows = max(1, BLOCK // len(codes))  # many samples in few clusters: their weights are what fills memory
+    parts = [
+        weighted(np.take(times[start : start + rows], codes, axis=1))
+        for times in _times_drawn(clusters, draws, seed)
+        for start in range(0, len(times), rows)
+    ]
     return np.concatenate(parts)
+
+
+def _unweighted(weighted: Weighted, codes: NDArray[np.intp]) -> float:
+    """The value in which every sample counts once; NaN without any."""
+    return float(weighted(np.ones((1, len(codes))))[0]) if len(codes) else float("nan")
 
 
 def _resampled_rows(codes: NDArray[np.intp], clusters: int, draws: int, seed: int) -> Iterator[list[int]]:

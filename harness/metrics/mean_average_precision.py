@@ -46,8 +46,8 @@ class Ranking:
     def precision(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
         """Average precision by the samples' weights, (draws, n) to (draws,); NaN without positives."""
         begins = np.concatenate([[0], self.ends[:-1]])
-        above = np.cumsum(np.add.reduceat(weights[:, self.order], begins, axis=1), axis=1)
-        right = np.add.reduceat(weights[:, self.positives], self.starts, axis=1)
+        above = np.cumsum(np.add.reduceat(np.take(weights, self.order, axis=1), begins, axis=1), axis=1)
+        right = np.add.reduceat(np.take(weights, self.positives, axis=1), self.starts, axis=1)
         precision = np.cumsum(right, axis=1) / np.where(above > 0, above, 1.0)
         total = right.sum(axis=1)
         found: NDArray[np.float64] = (right * precision).sum(axis=1) / np.where(total > 0, total, np.nan)

@@ -26,6 +26,12 @@ class Kind:
         """The columns that the model is given, of a task that maps these."""
         return (*self.inputs, *(column for column in self.media if column in mapped))
 
+    def form(self, *, multilabel: bool) -> str:
+        """What its answers are: "text", one "class", several "labels", or the "ranks" of retrieval."""
+        if self.classes:
+            return "labels" if multilabel else "class"
+        return "ranks" if self.head == "retrieval" else "text"
+
 
 KINDS: dict[str, Kind] = {
     "asr": Kind(mode="generate", inputs=("audio",)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 from pydantic import TypeAdapter, ValidationError
@@ -11,9 +12,12 @@ from harness.errors import HarnessError
 from harness.registry import BUILDERS, FAMILIES, METRICS, NORMALIZERS, Registry, near
 from harness.spec.corruption import corruption_faults
 from harness.spec.document import KeyPath
+from harness.spec.kinds import KINDS
 from harness.spec.schema import MetricSpec
 
 Found: TypeAlias = tuple[KeyPath, str, str]
+
+_FORMS = {"text": "texts", "class": "classes", "labels": "lists of classes", "ranks": "ranks"}
 
 
 def faults(data: Mapping[str, Any]) -> Iterator[Found]:
@@ -26,6 +30,22 @@ def faults(data: Mapping[str, Any]) -> Iterator[Found]:
         yield from _unknown(FAMILIES, model["family"], ("model", "family"))
     yield from builder_faults(data.get("data"), ("data",))
     yield from corruption_faults(data)
+    yield from _unscorable(data)
+
+
+def _unscorable(data: Mapping[str, Any]) -> Iterator[Found]:
+    """Metrics that can't score what a kind answers: words of a class, ranks of a text."""
+    kind, classes, metrics = KINDS.get(str(data.get("kind"))), data.get("classes"), data.get("metrics")
+    if kind is None or not isinstance(metrics, list):
+        return
+    form = kind.form(multilabel=isinstance(classes, dict) and classes.get("multilabel") is True)
+    for index, value in enumerate(metrics):
+        with suppress(ValidationError):
+            name = MetricSpec.model_validate(value).name
+            if name in METRICS and form not in METRICS.get(name).takes:
+                fitting = sorted(other for other in METRICS if form in METRICS.get(other).takes)
+                message = f"'{name}' can't score kind '{data['kind']}', whose answers are {_FORMS[form]}."
+                yield ("metrics", index), message, f"These can: {', '.join(fitting)}."
 
 
 def _metric_faults(value: Any, path: KeyPath) -> Iterator[Found]:

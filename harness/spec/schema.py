@@ -270,6 +270,11 @@ class Task(Section):
         return self
 
     @property
+    def form(self) -> str:
+        """What its answers are: "text", one "class", several "labels", or the "ranks" of retrieval."""
+        return KINDS[self.kind].form(multilabel=self.classes is not None and self.classes.multilabel)
+
+    @property
     def inputs(self) -> tuple[str, ...]:
         """The columns that the model is given."""
         return KINDS[self.kind].columns(self.data.columns)

@@ -14,7 +14,11 @@ from harness.evaluation.statistics import (
     paired,
     resampled_interval,
     resampled_paired,
+    weighted_interval,
+    weighted_paired,
 )
+from harness.metrics import build
+from harness.metrics.base import WeightedMetric
 
 RNG = np.random.default_rng(7)
 
@@ -180,6 +184,78 @@ def test_resampled_lists_agree_with_statistics():
     assert (slow_pair.difference, slow_pair.low, slow_pair.high, slow_pair.p) == pytest.approx(
         (fast_pair.difference, fast_pair.low, fast_pair.high, fast_pair.p)
     )
+
+
+CLASSES = [f"class {n}" for n in range(7)]
+
+
+def classified(n, rng):
+    """Answers and targets of single classes; the last class is rare, so that draws without it occur."""
+    targets = [CLASSES[int(rng.integers(6))] for _ in range(n - 1)] + [CLASSES[6]]
+    return [answer(target, rng) for target in targets], targets
+
+
+def answer(target, rng):
+    probabilities = sorted(rng.dirichlet(np.ones(len(CLASSES))).round(2), reverse=True)
+    names = rng.permutation(CLASSES).tolist()
+    if rng.random() < 0.6:
+        names.insert(0, names.pop(names.index(target)))
+    return dict(zip(names, map(float, probabilities), strict=True))
+
+
+def labelled(n, rng):
+    """Answers and targets of several classes, with equal probabilities among them."""
+    targets = [[name for name in CLASSES if rng.random() < 0.25] for _ in range(n)]
+    answers = [
+        {name: round(float(rng.random() * 0.5 + 0.3 * (name in target)), 1) for name in CLASSES}
+        for target in targets
+    ]
+    return answers, targets
+
+
+@pytest.mark.parametrize("block", [statistics.BLOCK, 1, 100])
+@pytest.mark.parametrize("name", ["balanced_accuracy", "macro_f1", "ece", "map"])
+def test_weights_agree_with_resampled_lists(name, block, monkeypatch):
+    monkeypatch.setattr(statistics, "BLOCK", block)
+    metric, rng = build(name), np.random.default_rng(3)
+    assert isinstance(metric, WeightedMetric)
+    a, targets = (labelled if name == "map" else classified)(60, rng)
+    b = a[:30] + a[30:][::-1]
+    groups = [f"{n % 13}" for n in range(60)]
+    weighted_a, weighted_b = (
+        metric.weighted([metric.kept(*pair) for pair in zip(side, targets, strict=True)]) for side in (a, b)
+    )
+    fast = weighted_interval(weighted_a, groups, 200, 4)
+    slow = resampled_interval(metric.compute, a, targets, groups, 200, 4)
+    assert (fast.value, fast.low, fast.high) == pytest.approx((slow.value, slow.low, slow.high))
+    assert (fast.n, fast.clusters, fast.undefined) == (slow.n, slow.clusters, slow.undefined)
+    fast_pair = weighted_paired(weighted_a, weighted_b, groups, 200, 4)
+    slow_pair = resampled_paired(metric.compute, a, b, targets, groups, 200, 4)
+    assert (fast_pair.difference, fast_pair.low, fast_pair.high, fast_pair.p) == pytest.approx(
+        (slow_pair.difference, slow_pair.low, slow_pair.high, slow_pair.p)
+    )
+
+
+def test_weights_of_nothing_and_of_one_cluster():
+    found = weighted_interval(lambda weights: weights[:, 0], [], 100, 0)
+    assert np.isnan(found.value)
+    assert found.bounds is None
+    one = weighted_interval(lambda weights: weights.sum(axis=1), ["g", "g"], 100, 0)
+    assert (one.value, one.bounds) == (2, None)
+    assert np.isnan(weighted_paired(lambda weights: weights[:, 0], lambda w: w[:, 0], [], 100, 0).difference)
+
+
+def test_the_interval_of_balanced_accuracy_holds_the_truth():
+    # Two classes, nine times as many of one, recalls of 0.9 and 0.6: the truth is 0.75.
+    rng, metric, held = np.random.default_rng(0), build("balanced_accuracy"), 0
+    assert isinstance(metric, WeightedMetric)
+    for seed in range(200):
+        rare = rng.random(400) < 0.1
+        right = rng.random(400) < np.where(rare, 0.6, 0.9)
+        kept = [("rare" if name else "common", bool(hit)) for name, hit in zip(rare, right, strict=True)]
+        found = weighted_interval(metric.weighted(kept), np.arange(400), 200, seed)
+        held += found.low <= 75 <= found.high
+    assert 0.9 <= held / 200 <= 0.98
 
 
 def test_resampled_lists_of_nothing():
