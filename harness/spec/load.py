@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
@@ -13,11 +13,11 @@ from pydantic_core import ErrorDetails
 
 from harness.errors import Fault, SpecError
 from harness.registry import near
-from harness.spec import options, training_faults
+from harness.spec import baselines, options, training_faults
 from harness.spec.digest import spec_id
 from harness.spec.document import Document, KeyPath, Origin
 from harness.spec.resolve import apply_settings, cells, compose, dotted
-from harness.spec.schema import Data, Task
+from harness.spec.schema import Baseline, Data, Task
 from harness.spec.section import Section
 from harness.spec.training import Keep
 from harness.spec.training_data import overlaid
@@ -65,7 +65,8 @@ def load(
         try:
             task = with_metric_files(validated(cell, file.parent, training=training), file.parent)
             found = ResolvedTask(task, file, cell, chosen, tuple(settings))
-            faults += [fault for fault in _kept_faults(found) if fault not in faults]
+            inner = [*_kept_faults(found), *_baseline_faults(found)]
+            faults += [fault for fault in inner if fault not in faults]
             resolved.append(found)
         except SpecError as error:
             faults += [fault for fault in error.faults if fault not in faults]
@@ -82,7 +83,7 @@ def kept_cells(resolved: ResolvedTask) -> list[tuple[Keep, ResolvedTask]]:
 
 def _kept(resolved: ResolvedTask, keep: Keep) -> ResolvedTask:
     settings = [*resolved.settings, *resolved.cell.items(), *keep.params.items()]
-    [found] = load(resolved.file, [*settings, ("train", None)])
+    [found] = load(resolved.file, [*settings, ("train", None), ("baselines", [])])
     return found
 
 
@@ -98,6 +99,30 @@ def _kept_faults(resolved: ResolvedTask) -> Iterator[Fault]:
             for fault in error.faults:
                 message = f"{fault.key}: {fault.message}"
                 yield Fault(origin.file, origin.line, dotted(path), message, fault.suggestion)
+
+
+def baseline_cells(resolved: ResolvedTask) -> list[tuple[Baseline, ResolvedTask]]:
+    """The task as each of its baselines has it: the same samples, nothing that is trained."""
+    return [(baseline, _baseline(resolved, at)) for at, baseline in enumerate(resolved.task.baselines)]
+
+
+def _baseline(resolved: ResolvedTask, place: int) -> ResolvedTask:
+    cell = baselines.overlaid_cell(resolved.document, place)
+    task = with_metric_files(validated(cell, resolved.base), resolved.base)
+    return replace(resolved, task=task, document=cell)
+
+
+def _baseline_faults(resolved: ResolvedTask) -> Iterator[Fault]:
+    """What is wrong with the task once it has a baseline's keys, said where they stand."""
+    for place in range(len(resolved.task.baselines)):
+        wrong = list(baselines.key_faults(resolved.document, place))
+        yield from wrong
+        try:
+            if not wrong:
+                _baseline(resolved, place)
+        except SpecError as error:
+            for fault in error.faults:
+                yield baselines.placed(fault, resolved.document, place)
 
 
 def validated(cell: Document, base: Path, *, training: bool = True) -> Task:

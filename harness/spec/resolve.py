@@ -54,9 +54,20 @@ def _rebase(document: Document, written: Path, read_from: Path) -> None:
     """Let ./ paths of an extended file mean what they mean there, when it stands in another folder."""
     if written.resolve() == read_from.resolve():
         return
+    baselines = document.data.get("baselines")
+    tasks = [entry.get("task") for entry in _mappings(baselines if isinstance(baselines, list) else ())]
+    for data in _mappings([document.data, *tasks]):
+        _rebase_paths(data, written, read_from)
+
+
+def _mappings(values: Iterable[Any]) -> list[dict[str, Any]]:
+    return [value for value in values if isinstance(value, dict)]
+
+
+def _rebase_paths(data: dict[str, Any], written: Path, read_from: Path) -> None:
     for path in PATHS:
         *above, last = path
-        section: Any = document.data
+        section: Any = data
         for key in above:
             section = section.get(key) if isinstance(section, dict) else None
         value = section.get(last) if isinstance(section, dict) else None
