@@ -19,15 +19,24 @@ if TYPE_CHECKING:
     from harness.spec.schema import Task
 
 
+CLASSIFIES = ("ForImageClassification", "ForAudioClassification", "ForImageClassificationWithTeacher")
+"""How the names of classes end whose checkpoints have a head, whatever tower is below it."""
+
+
 def family_of(checkpoint: Checkpoint, forced: str | None = None) -> str:
-    """The family that runs this checkpoint, by its config's `model_type` unless forced.
+    """The family that runs this checkpoint unless forced: by its config's `model_type`.
+
+    A CLIP that was given a classification head is a classifier, as its config's `architectures` say.
 
     Raises AdapterError for a type no family knows, UsageError for a family that doesn't exist.
     """
     if forced is not None:
         FAMILIES.get(forced)
         return forced
-    model_type = str(checkpoint.config().get("model_type", ""))
+    config = checkpoint.config()
+    if any(str(name).endswith(CLASSIFIES) for name in config.get("architectures") or ()):
+        return "classifier"
+    model_type = str(config.get("model_type", ""))
     if model_type not in FAMILY_OF_TYPE:
         known = ", ".join(sorted(FAMILY_OF_TYPE))
         raise AdapterError(

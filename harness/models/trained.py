@@ -16,6 +16,7 @@ from typing import Any
 from harness.errors import AdapterError
 from harness.models import checkpoint as checkpoints
 from harness.models.checkpoint import HUB_ID, Checkpoint, content_digest, local_folder, shown, tensor_sizes
+from harness.models.head import Head
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
@@ -57,6 +58,10 @@ class TrainedAdapter:
         """The precision that it was trained and chosen in; None for an adapter from elsewhere."""
         dtype = self._manifest.get("dtype")
         return dtype if dtype in DTYPES else None
+
+    def head(self) -> Head | None:
+        """The classification head that it was trained with, where that isn't its base's own."""
+        return Head.from_json(self._manifest.get("head"))
 
     def parameters(self) -> int:
         """Number of parameters that it holds: those it adds and those that replace the checkpoint's."""

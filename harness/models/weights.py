@@ -6,13 +6,16 @@ import gc
 import hashlib
 import logging
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy, deepcopy
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import AdapterError, HarnessError
 from harness.models.checkpoint import Checkpoint
+from harness.models.head import Head, always_the_same, renew
 
 if TYPE_CHECKING:
     from harness.models.trained import TrainedAdapter
@@ -23,7 +26,8 @@ class Weights:
 
     A run whose predictions all come from the cache never loads the network. `dtype` "auto" is what the
     adapter was trained in; without one, the checkpoint's own on a GPU and float32 on a CPU. `device` "auto"
-    is CUDA, else MPS, else the CPU.
+    is CUDA, else MPS, else the CPU. `head` replaces the checkpoint's classification head; when not given, it
+    is the one that the adapter was trained with, if that was new.
     """
 
     def __init__(
@@ -33,13 +37,29 @@ class Weights:
         device: str = "auto",
         attention: str | None = None,
         adapter: TrainedAdapter | None = None,
+        head: Head | None = None,
     ) -> None:
         self.checkpoint = checkpoint
         self.attention = attention
         self.adapter = adapter
         self._wanted_dtype = dtype
         self._wanted_device = device
-        self._models: dict[str, Any] = {}
+        self._head = head
+        self._models: dict[tuple[str, Head | None], Any] = {}
+
+    @property
+    def head(self) -> Head | None:
+        """The head that isn't the checkpoint's own; None where the checkpoint's is used."""
+        if self._head is None and self.adapter is not None:
+            return self.adapter.head()
+        return self._head
+
+    def with_head(self, head: Head | None) -> Weights:
+        """The same weights with another head: loaded anew, released together."""
+        made = copy(self)
+        made._head = head
+        made.__dict__.pop("config", None)
+        return made
 
     @cached_property
     def device(self) -> str:
@@ -71,13 +91,32 @@ class Weights:
         _refuse_empty_vocabulary(self.checkpoint, getattr(processor, "tokenizer", processor))
         return processor
 
+    def preprocessor(self, auto_class: str) -> Any:
+        """A part of the checkpoint's processor through transformers' class `auto_class` (AutoImageProcessor).
+
+        For checkpoints that have no tokenizer, or aren't asked about text. Raises AdapterError like
+        `processor`.
+        """
+        import transformers
+
+        self.checkpoint.settings()
+        with quiet(), _loading(self.checkpoint, "processor"), warnings.catch_warnings():
+            # AST's own filter bank: some of its 128 filters lie between two bins, in every checkpoint.
+            warnings.filterwarnings("ignore", "At least one mel filter has all zero values", UserWarning)
+            return getattr(transformers, auto_class).from_pretrained(
+                self.checkpoint.folder, local_files_only=True
+            )
+
     @cached_property
     def config(self) -> Any:
-        """The checkpoint's config as transformers reads it, defaults filled in."""
+        """The checkpoint's config as transformers reads it, defaults filled in, and `head`'s classes."""
         from transformers import AutoConfig
 
         with quiet(), _loading(self.checkpoint, "config"):
-            return AutoConfig.from_pretrained(self.checkpoint.folder, local_files_only=True)
+            config = AutoConfig.from_pretrained(self.checkpoint.folder, local_files_only=True)
+        for name, value in (self.head.settings() if self.head else {}).items():
+            setattr(config, name, value)
+        return config
 
     def generation_config(self) -> Any:
         """A fresh copy of the checkpoint's generation settings; derived from its config if it has none."""
@@ -94,11 +133,13 @@ class Weights:
 
         It is the transformers model itself, with the adapter's layers inside. Raises AdapterError when
         weights are missing, left over or of another shape: a checkpoint with random layers must never be
-        scored.
+        scored. Only a new head may be lacking; its outputs are then zero.
         """
-        if auto_class not in self._models:
-            self._models[auto_class] = self._load(auto_class)
-        return self._models[auto_class]
+        key = auto_class, self.head
+        if key not in self._models:
+            self._models.clear()  # one network in memory at a time
+            self._models[key] = self._load(auto_class)
+        return self._models[key]
 
     def digest(self) -> str:
         """SHA-256 (hex) of all files that decide what the model says, the adapter's included.
@@ -132,11 +173,13 @@ class Weights:
         settings: dict[str, Any] = {"dtype": getattr(torch, self.dtype), "output_loading_info": True}
         if self.attention is not None:
             settings["attn_implementation"] = self.attention
-        with quiet(), _loading(self.checkpoint, "weights"):
+        if self.head is not None:
+            settings |= {"config": deepcopy(self.config), "ignore_mismatched_sizes": True}
+        with quiet(), _loading(self.checkpoint, "weights"), always_the_same():
             model, report = getattr(transformers, auto_class).from_pretrained(
                 self.checkpoint.folder, local_files_only=True, **settings
             )
-            _refuse_gaps(self.checkpoint, report)
+            _refuse_gaps(self.checkpoint, renew(model, report) if self.head is not None else report)
             if self.adapter is not None:
                 self.adapter.check_base(self.checkpoint)
                 self.adapter.apply(model)

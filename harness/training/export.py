@@ -63,7 +63,7 @@ def export(adapter: Adapter, out: Path, dtype: str = "float32") -> Parity:
     _merge(network, trained)
     merged = _distance(before, _logits(probe, batch))
     with new_folder(out) as writing:
-        save_checkpoint(writing, probe.model, adapter.weights.checkpoint)
+        save_checkpoint(writing, probe.model, adapter.weights)
         for name in (CSV, PNG):
             if (trained.folder / name).is_file():
                 shutil.copyfile(trained.folder / name, writing / name)

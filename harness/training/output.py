@@ -21,7 +21,7 @@ from harness.models.attach import ADAPTER_NAME
 from harness.models.base import Adapter
 from harness.models.checkpoint import CONFIG, WEIGHT_SUFFIXES, Checkpoint
 from harness.models.trained import ADAPTER_WEIGHTS, EXTRA_PARAMETERS, FORMAT, MANIFEST, TrainedAdapter
-from harness.models.weights import quiet
+from harness.models.weights import Weights, quiet
 from harness.spec.find import existing
 from harness.training.card import card
 from harness.training.folders import new_folder
@@ -56,7 +56,7 @@ def save(
         if is_adapter(tuning):
             save_adapter(writing, tuning, adapter.weights.checkpoint)
         else:
-            save_checkpoint(writing, tuning.network, adapter.weights.checkpoint)
+            save_checkpoint(writing, tuning.network, adapter.weights)
         curve.write(writing, folder.name, metric, higher_is_better, unit)
         describe(writing, adapter, manifest, whole=not is_adapter(tuning))
 
@@ -71,7 +71,9 @@ def is_adapter(tuning: Tuning) -> bool:
 def describe(folder: Path, adapter: Adapter, manifest: Mapping[str, Any], *, whole: bool) -> None:
     """Write the manifest, and the model card last. `whole`: the folder is a checkpoint, not an adapter."""
     weights = Checkpoint("", folder) if whole else TrainedAdapter("", folder)
-    content = {"format": FORMAT} | _portable(dict(manifest)) | {"digest": weights.digest()}
+    head = adapter.weights.head
+    known = {"head": head.to_json()} if head else {}
+    content = {"format": FORMAT} | _portable(dict(manifest)) | known | {"digest": weights.digest()}
     (folder / MANIFEST).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     present = {path.name for path in folder.iterdir()}
     (folder / CARD).write_text(card(content, adapter, present, whole=whole), encoding="utf-8")
@@ -142,19 +144,23 @@ def _without_initial(tensors: Mapping[str, Tensor], tuning: Tuning) -> dict[str,
     return converted
 
 
-def save_checkpoint(folder: Path, model: Any, base: Checkpoint) -> None:
+def save_checkpoint(folder: Path, model: Any, base: Weights) -> None:
     """Write a network's weights with the settings, tokenizer and processor of its base, byte for byte.
 
-    Only config.json differs, in its dtype: saving settings anew would translate old files into new forms.
+    Only config.json differs, in its dtype and in the classes of a new head: saving settings anew would
+    translate old files into new forms.
     """
     with quiet():
         model.save_pretrained(folder)
     for path in folder.iterdir():
         if not path.name.endswith((*WEIGHT_SUFFIXES, INDEX_SUFFIX)):
             path.unlink()
-    for path in base.settings():
+    for path in base.checkpoint.settings():
         if not path.name.endswith(INDEX_SUFFIX):
             shutil.copyfile(path, folder / path.name)
-    config = {key: value for key, value in base.config().items() if key != "torch_dtype"}
+    config = {key: value for key, value in base.checkpoint.config().items() if key != "torch_dtype"}
+    if base.head is not None:
+        config = {key: value for key, value in config.items() if key != "num_labels"}
+        config |= {**base.head.settings(), "architectures": [type(model).__name__]}
     config["dtype"] = str(model.dtype).removeprefix("torch.")
     (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

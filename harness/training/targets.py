@@ -74,5 +74,5 @@ def _no_module(target: str, matched: Sequence[str], linear: Sequence[str], parts
     names = sorted({name.rpartition(".")[2] for name in linear})
     return AdapterError(
         f"train.lora.targets: '{target}' matches no linear layer",
-        f"{near(target, names)} The network has: {', '.join(names)}.".strip(),
+        f"{near(target, names)} The network has: {', '.join(names)}. train.method: full needs none.".strip(),
     )
