@@ -11,8 +11,10 @@ from typing import Any
 
 from harness.data import Dataset
 from harness.data.fingerprint import content_digest, extended
-from harness.data.targets import target_of
+from harness.data.targets import Targets
 from harness.errors import RowError, SampleError, UsageError
+from harness.evaluation.stored_answers import answer_from, refusal, targets_of
+from harness.spec.schema import Task
 from harness.types import Failure, Prediction, Sample
 
 SHOWN = 10
@@ -21,11 +23,16 @@ ALLOWED = ("id", "prediction", "target", "group", "language", "error")
 
 @dataclass
 class Stored:
-    """A file of predictions. `dataset` is where targets come from, None when the file has them."""
+    """A file of predictions. `dataset` is where targets come from, None when the file has them.
+
+    `form` is what the answers are; `class_names` are those they may name, None for an open list.
+    """
 
     rows: dict[str, dict[str, Any]]
     dataset: Dataset | None
     digest: str
+    form: str = "text"
+    class_names: tuple[str, ...] | None = None
     fingerprint: str = ""
 
     def outcomes(self) -> Iterator[tuple[Sample | None, str, Prediction]]:
@@ -34,7 +41,7 @@ class Stored:
         for sample, id_ in samples:
             content = content_digest(sample) if sample is not None else id_
             self.fingerprint = extended(self.fingerprint, content)
-            yield sample, id_, self._prediction(id_)
+            yield sample, id_, self._prediction(id_, sample.target if sample else None)
 
     def _own_samples(self) -> Iterator[tuple[Sample | None, str]]:
         for id_, row in self.rows.items():
@@ -54,17 +61,19 @@ class Stored:
             message = f"{unknown} of the file's {len(self.rows)} ids are not in the task's data"
             raise UsageError(message, "Ids come from the column mapped to `id`, else they are row numbers.")
 
-    def _prediction(self, id_: str) -> Prediction:
+    def _prediction(self, id_: str, target: Any) -> Prediction:
         row = self.rows.get(id_)
         if row is None:
             return Prediction(id_, None, error=Failure("MissingPrediction", "the file has no such id"))
         if row.get("error") or row["prediction"] is None:
             return Prediction(id_, None, error=Failure("StoredError", str(row.get("error") or "null")))
+        if refused := refusal(row["prediction"], self.form, target, self.class_names):
+            return Prediction(id_, None, error=refused)
         return Prediction(id_, row["prediction"], fresh=False)
 
 
-def read_stored(file: Path, dataset: Callable[[], Dataset]) -> Stored:
-    """The predictions in a JSON lines file; `dataset` is opened only when rows lack a target.
+def read_stored(file: Path, task: Task, dataset: Callable[[], Dataset]) -> Stored:
+    """The predictions for a task in a JSON lines file; `dataset` is opened only when rows lack a target.
 
     Raises UsageError naming every line that is wrong.
     """
@@ -74,9 +83,10 @@ def read_stored(file: Path, dataset: Callable[[], Dataset]) -> Stored:
         raise UsageError(f"{file}: can't be read: {error.strerror}") from error
     rows: dict[str, dict[str, Any]] = {}
     faults: list[str] = []
+    targets = targets_of(task)
     for number, line in enumerate(content.decode("utf-8-sig", errors="replace").splitlines(), start=1):
         if line.strip():
-            fault = _add(rows, line)
+            fault = _add(rows, line, targets, task.form)
             faults += [f"{file}:{number}  {fault}"] if fault else []
     without = [id_ for id_, row in rows.items() if "target" not in row]
     if rows and 0 < len(without) < len(rows):
@@ -87,10 +97,12 @@ def read_stored(file: Path, dataset: Callable[[], Dataset]) -> Stored:
         more = [f"... and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else []
         hint = 'A row is {"id": "...", "prediction": "..."}, with "target" unless the task\'s data has it.'
         raise UsageError("\n".join(faults[:SHOWN] + more), hint)
-    return Stored(rows, dataset() if without else None, hashlib.sha256(content).hexdigest())
+    found = dataset() if without else None
+    names = found.class_names if found else targets.class_names
+    return Stored(rows, found, hashlib.sha256(content).hexdigest(), task.form, names)
 
 
-def _add(rows: dict[str, dict[str, Any]], line: str) -> str | None:
+def _add(rows: dict[str, dict[str, Any]], line: str, targets: Targets, form: str) -> str | None:
     """Add a line's row; what is wrong with it, if anything is."""
     try:
         row = json.loads(line)
@@ -103,13 +115,12 @@ def _add(rows: dict[str, dict[str, Any]], line: str) -> str | None:
     missing = [key for key in ("id", "prediction") if key not in row]
     if "id" in missing or (missing and "error" not in row):
         return f"lacks {' and '.join(missing)}"
-    if not isinstance(row.get("prediction"), str | None):
-        return "prediction should be text (or null for a failure)"
     if (id_ := str(row["id"])) in rows:
         return f"id '{id_}' occurs twice"
     try:
-        target = {"target": target_of(row["target"], "target")} if "target" in row else {}
+        answer = answer_from(row.get("prediction"), form)
+        target = {"target": targets.read(row["target"], "target")} if "target" in row else {}
     except RowError as error:
         return str(error)
-    rows[id_] = {"prediction": None, **row, **target}
+    rows[id_] = {**row, "prediction": answer, **target}
     return None
