@@ -220,7 +220,7 @@ def tiny_clap(folder: Path, *, fused: bool = False, seed: int = 0, rate_hz: int 
     tokenizer = roberta_tokenizer()
     text = {"vocab_size": len(tokenizer), "max_position_embeddings": POSITIONS + 2, "projection_dim": WIDTH}
     audio = {
-        "spec_size": 64,
+        "spec_size": 128,
         "num_mel_bins": 64,
         "window_size": 4,
         "patch_embeds_hidden_size": 8,
