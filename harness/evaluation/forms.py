@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from harness.results.record import Record
@@ -60,7 +61,8 @@ def most_probable(answer: Any, count: int) -> str:
     """The first classes with their probabilities: "cat 71.2%, dog 20.0%"."""
     if isinstance(answer, str):
         return answer
-    return ", ".join(f"{name} {probability:.1%}" for name, probability in list(answer.items())[:count])
+    first = islice(answer.items(), count)
+    return ", ".join(f"{name} {probability:.1%}" for name, probability in first)
 
 
 def _ranks(ranks: int | Sequence[int]) -> str:

@@ -1,8 +1,8 @@
-"""The samples that cost a run the most, with the words that differ."""
+"""The samples that cost a run the most, with what was said of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -12,12 +12,16 @@ from rich.console import RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
+from harness.evaluation.forms import answer_of, form_of, in_short, most_probable, target_of
 from harness.metrics.base import Metric, build
 from harness.results.record import Record
 
 WORST = 5
 WORDS_KEPT = 12
 """Words kept at each end of a long stretch."""
+CLASSES_SHOWN = 3
+NAME_LENGTH = 60
+"""Letters of a target that are shown where it isn't words that were to be said."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,10 @@ class Costly:
 
 
 def costliest(record: Record, table: Any, count: int = WORST) -> list[Costly]:
-    """The samples that cost the deciding metric the most, the costliest first; none for a CorpusMetric."""
+    """The samples that cost the deciding metric the most, the costliest first; none for a CorpusMetric.
+
+    Of equal ones the worst answers come first: the wrong class that was surest, the farthest rank.
+    """
     import numpy as np
 
     part = record.metrics[record.primary]
@@ -51,31 +58,65 @@ def costliest(record: Record, table: Any, count: int = WORST) -> list[Costly]:
     if (right := metric.correct(stats)) is not None:
         cost[right] = 0
     values = metric.reduce(stats)
-    order = [at for at in np.argsort(-cost, kind="stable")[:count] if cost[at] > 0]
+    order = [at for at in np.argsort(-cost, kind="stable") if cost[at] > 0]
+    if order[count:] and (form := form_of(record)) != "text":
+        tied = [at for at in order if cost[at] >= cost[order[count - 1]]]
+        answers = table.column("prediction").take(scored[tied]).to_pylist()
+        badness = [_badness(answer_of(answer, form), form) for answer in answers]
+        order = [tied[place] for place in np.lexsort((-np.array(badness), -cost[tied]))]
     return [
         Costly(
             table.slice(int(scored[at]), 1).to_pylist()[0],
             None if np.isnan(values[at]) else float(values[at]),
             float(cost[at]),
         )
-        for at in order
+        for at in order[:count]
     ]
 
 
+def _badness(answer: Any, form: str) -> float:
+    """How wrong a wrong answer is: the first class's probability, or the rank of the best caption."""
+    if isinstance(answer, str):
+        return 0.0
+    found = answer["text"] if form == "ranks" else next(iter(answer.values()), 0.0)
+    return float(found)
+
+
 def costliest_text(record: Record, table: Any, cell: str = "") -> Iterable[RenderableType]:
-    """The costliest samples for the terminal: reference and hypothesis, differing words in brackets."""
-    part = record.metrics[record.primary]
+    """The costliest samples for the terminal: what was right and what was said."""
+    part, form = record.metrics[record.primary], form_of(record)
     found = costliest(record, table)
     if found:
         where = f" ({cell})" if cell else ""
-        yield Text(f"\nWhat costs the most{where}; normalised, [these words] differ:", style="bold")
+        how = "; normalised, [these words] differ" if form == "text" else ""
+        yield Text(f"\nWhat costs the most{where}{how}:", style="bold")
     for sample in found:
         own = "empty reference" if sample.value is None else f"{sample.value:.1f}{part.unit}"
         cost = f"  {record.primary.upper()} {own}, {sample.cost:.2f} of the total"
         yield Text.assemble((str(sample.row["id"]), "cyan"), cost)
-        sides = word_diff(sample.row["target_normalised"], sample.row["prediction_normalised"])
-        for label, side in zip(("ref ", "hyp "), sides, strict=True):
+        for label, side in _sides(sample.row, form):
             yield Padding(Text(label).append(side), (0, 0, 0, 2), expand=False)
+
+
+def _sides(row: Mapping[str, Any], form: str) -> Iterable[tuple[str, Text]]:
+    """What is shown of a row: two texts aligned, a class and the first ones said, or captions and ranks."""
+    if form == "text":
+        return zip(
+            ("ref ", "hyp "), word_diff(row["target_normalised"], row["prediction_normalised"]), strict=True
+        )
+    answer, target = answer_of(row["prediction"], form), target_of(row["target"], form)
+    if form == "ranks":
+        first = target if isinstance(target, str) else target[0]
+        more = "" if isinstance(target, str) or len(target) == 1 else f" (and {len(target) - 1} more)"
+        return ("caption ", Text(_clipped(first) + more)), ("ranks   ", Text(in_short(answer, form)))
+    right = target if isinstance(target, str) else ", ".join(target)
+    said = _printable(most_probable(answer, CLASSES_SHOWN))
+    return ("is   ", Text(_clipped(right), style="green")), ("said ", Text(said, style="red"))
+
+
+def _clipped(text: str) -> str:
+    shown = _printable(" ".join(text.split()))
+    return shown if len(shown) <= NAME_LENGTH else f"{shown[: NAME_LENGTH - 1]}…"
 
 
 def word_diff(reference: str, hypothesis: str) -> tuple[Text, Text]:
@@ -94,7 +135,9 @@ def _marked(words: Sequence[str], style: str) -> list[Text]:
     if not words:
         return []
     clipped = words if len(words) <= 2 * WORDS_KEPT else [*words[:WORDS_KEPT], "...", *words[-WORDS_KEPT:]]
-    shown = "".join(
-        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in " ".join(clipped)
-    )
+    shown = _printable(" ".join(clipped))
     return [Text(f"[{shown}]" if style else shown, style=style)]
+
+
+def _printable(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)

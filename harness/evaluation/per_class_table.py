@@ -1,0 +1,81 @@
+"""What a run says of its classes, for the terminal: the worst ones, the most confused pairs, calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from harness.evaluation.calibration import Calibration
+from harness.evaluation.per_class import ClassScore, Confusion, PerClass
+
+SHOWN = 10
+NAME_WIDTH = 28
+"""Columns for a class's name; --json and confusion.csv have all of it."""
+
+
+def per_class_text(found: PerClass | None) -> Iterable[RenderableType]:
+    """Tables that fit 80 columns; names are never read as markup. Nothing for a kind without classes."""
+    if found is None:
+        return
+    yield Text()
+    yield _worst(found)
+    if found.confusions:
+        yield Text()
+        yield _confused(found.confusions)
+    if found.calibration is not None:
+        yield Text()
+        yield _calibrated(found.calibration)
+
+
+def class_name(name: str, width: int = NAME_WIDTH) -> Text:
+    """A name on one line: what can't be printed is replaced, and of a long one the beginning stands."""
+    shown = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name)
+    text = Text(shown)
+    text.truncate(width, overflow="ellipsis")
+    return text
+
+
+def _worst(found: PerClass) -> Table:
+    count = len(found.classes)
+    which = f"the worst {SHOWN} of {count:,}" if count > SHOWN else f"all {count}"
+    table = _table(f"{found.measure.capitalize()} by class, {which}", "class")
+    for heading in ("samples", found.measure):
+        table.add_column(heading, justify="right")
+    if found.measure == "accuracy":
+        table.add_column("95% interval", justify="right")
+    for one in found.classes[:SHOWN]:
+        table.add_row(*_row(one))
+    return table
+
+
+def _row(one: ClassScore) -> list[RenderableType]:
+    bounds = [f"{one.ci95[0]:.1f} to {one.ci95[1]:.1f}"] if one.ci95 else []
+    return [class_name(one.name), f"{one.n:,}", f"{one.score:.1f}%", *bounds]
+
+
+def _confused(confusions: tuple[Confusion, ...]) -> Table:
+    count = len(confusions)
+    which = f"the first {SHOWN} of {count:,} pairs" if count > SHOWN else "all pairs"
+    table = _table(f"Most often confused, {which}", "is", "taken for")
+    table.add_column("samples", justify="right")
+    table.add_column("of the class", justify="right")
+    for one in confusions[:SHOWN]:
+        table.add_row(class_name(one.target), class_name(one.answer), f"{one.n:,}", f"{one.share:.1f}%")
+    return table
+
+
+def _calibrated(found: Calibration) -> Text:
+    bounds = f" (95% interval {found.ci95[0]:.2f} to {found.ci95[1]:.2f})" if found.ci95 else ""
+    return Text.assemble(
+        ("Calibration: ", "bold"), f"expected error {found.value:.2f}%{bounds}, of {found.n:,} samples"
+    )
+
+
+def _table(title: str, *names: str) -> Table:
+    table = Table(title=Text(title, style="bold"), title_justify="left", box=None, pad_edge=False)
+    for name in names:
+        table.add_column(name, no_wrap=True)
+    return table
