@@ -41,6 +41,7 @@ def _plan_facts(plan: TrainingPlan) -> Iterator[tuple[str, str]]:
     yield "method", plan.method
     yield "learning rate", f"{plan.learning_rate:g} at its peak"
     split = f"{plan.passes} forward passes" if plan.passes > 1 else "one forward pass"
+    split += " (cached gradients: two for each micro-batch)" if plan.cached_gradients else ""
     each = f" in each of {plan.processes} processes" if plan.processes > 1 else ""
     yield "steps", f"{plan.steps:,} of {counted(plan.batch, 'sample')}, {split}{each}"
     if plan.epochs is not None:

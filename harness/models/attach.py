@@ -68,6 +68,17 @@ def keep_in_float32(network: Any) -> None:
             module.register_forward_hook(partial(_cast_output, dtype=dtype))
 
 
+def outermost_in_float32(parameters: Mapping[str, Any]) -> None:
+    """Hold trained parameters of the network itself, in none of its modules, in float32, in place.
+
+    They act on what comes out (temperatures of contrastive losses), and half precision would round their
+    small updates away. `parameters` are by name.
+    """
+    for name, parameter in parameters.items():
+        if "." not in name:
+            parameter.data = parameter.data.float()
+
+
 def _cast_inputs(
     _module: Any, args: Sequence[Any], named: Mapping[str, Any], *, dtype: Any
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -127,6 +138,7 @@ def _set(own: Mapping[str, Any], values: Mapping[str, Any], name: str) -> None:
 
     _refuse(name, "without a place", [key for key in values if key not in own])
     _refuse(name, "of another shape", [key for key in values if own[key].shape != values[key].shape])
+    outermost_in_float32({key: own[key] for key in values})
     with torch.no_grad():
         for key, value in values.items():
             own[key].copy_(value)

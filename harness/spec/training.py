@@ -1,7 +1,8 @@
 """The `train:` section: how a checkpoint is fine-tuned.
 
 A step learns from exactly `batch` samples, whatever the hardware: `micro_batch` and the number of processes
-split it, and the loss is the mean over all its tokens, so they change memory and speed, not the result.
+split it, and the loss is the mean over all its tokens (or pairs), so they change memory and speed, not the
+result.
 """
 
 from __future__ import annotations
@@ -128,7 +129,8 @@ class Train(Section):
     """Samples that each optimiser step learns from, over all processes."""
     micro_batch: Count | None = Field(default=None, json_schema_extra=UNSCORED)
     """Most samples of a forward pass on one device; the whole share of a step when not given. Less memory,
-    same result."""
+    same result. A contrastive loss is still over the whole step: each micro-batch is then embedded twice,
+    once without and once with gradient (Gao et al. 2021)."""
     learning_rate: Positive | None = None
     """Peak learning rate; 1e-3 for lora and 1e-5 for full when not given."""
     warmup: Annotated[FiniteFloat, Field(ge=0)] = 0.1
@@ -138,7 +140,7 @@ class Train(Section):
     optimizer: Literal["adamw", "adafactor"] = "adamw"
     """Update rule."""
     weight_decay: FiniteFloat = Field(default=0.0, ge=0)
-    """Decay of weights (not of biases and norms)."""
+    """Decay of weights (not of biases, norms and temperatures)."""
     max_grad_norm: Positive = 1.0
     """Norm that gradients are clipped to."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -146,7 +148,7 @@ class Train(Section):
     gradient_checkpointing: bool = Field(default=False, json_schema_extra=UNSCORED)
     """Compute activations again in the backward pass instead of keeping them."""
     group_by_length: bool = False
-    """Put samples of similar length into one batch."""
+    """Put samples of similar length into one batch; nothing is gained where all are of one size (images)."""
     seed: int = Field(default=0, ge=0)
     """Seed of order, dropout, augmentation and new parameters."""
     data: dict[str, Any] = Field(default={})

@@ -133,8 +133,10 @@ def _family(model: Any, base: Path) -> str | None:
 
 
 def _augment_faults(train: Train, data: Mapping[str, Any]) -> Iterator[Found]:
-    kind = KINDS.get(str(data.get("kind")))
-    if kind is None or "audio" in kind.inputs or train.augment == Augment():
+    kind, section = KINDS.get(str(data.get("kind"))), data.get("data")
+    columns = section.get("columns") if isinstance(section, dict) else None
+    mapped = columns if isinstance(columns, dict) else {}
+    if kind is None or "audio" in kind.columns(mapped) or train.augment == Augment():
         return
     for key in train.augment.model_fields_set:
         yield ("train", "augment", key), f"kind '{data['kind']}' has no audio to perturb.", ""

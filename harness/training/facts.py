@@ -52,11 +52,14 @@ def _settings(manifest: Mapping[str, Any], adapter: Adapter) -> Iterator[tuple[s
     yield "left out of them", _left_out(found.get("left_out") or {})
     yield "steps", found.get("steps")
     if written:
-        yield from _chosen(Train.model_validate(written), adapter)
+        yield from _chosen(Train.model_validate(written), adapter, found.get("parts"))
     yield "precision of the weights", manifest.get("dtype")
 
 
-def _chosen(train: Train, adapter: Adapter) -> Iterator[tuple[str, Any]]:
+def _chosen(
+    train: Train, adapter: Adapter, parts: Mapping[str, str] | None = None
+) -> Iterator[tuple[str, Any]]:
+    """`parts` are the states that the network's parts had; the task names only some of them."""
     yield "samples per step", train.batch
     yield "peak learning rate", train.peak_learning_rate
     yield "schedule", train.schedule
@@ -66,7 +69,9 @@ def _chosen(train: Train, adapter: Adapter) -> Iterator[tuple[str, Any]]:
         yield "LoRA alpha", f"{train.lora.scale:g}"
         yield "LoRA targets", ", ".join(train.lora.targets or adapter.info.lora_targets)
         yield "LoRA dropout", f"{train.lora.dropout:g}"
-    yield "parts", ", ".join(f"{part}: {state}" for part, state in train.parts.items())
+    states = train.parts if parts is None else parts
+    different = [name for name, state in states.items() if name in train.parts or state != train.method]
+    yield "parts", ", ".join(f"{name}: {states[name]}" for name in different)
     yield "augmentation", _augmentation(train.augment)
     yield "seed", train.seed
 

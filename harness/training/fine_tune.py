@@ -91,11 +91,12 @@ class Job:
 def fine_tune(job: Job) -> FineTuned:
     """Train, keep the best step, write the result.
 
-    Raises AdapterError for settings that don't fit the network, RunError when it stops before its end: with
-    the same job it goes on from the last checkpoint.
+    Raises AdapterError for settings that don't fit the network, UsageError for too few data, RunError when it
+    stops before its end: with the same job it goes on from the last checkpoint.
     """
     check_trackers(job.train.report_to)
-    tuning = prepare(job.adapter.model, job.adapter.info, job.train)
+    order.check_batch(job.train.batch, job.dataset.size, distinct=job.adapter.coupled)
+    tuning = prepare(job.adapter.model, job.adapter.info, job.train, job.adapter.part_states())
     checkpoints = Checkpoints(job.work)
     if job.processes.main:
         checkpoints.sweep()
@@ -123,7 +124,7 @@ def fine_tune(job: Job) -> FineTuned:
             job.folder,
             tuning,
             job.adapter,
-            _manifest(job, result),
+            _manifest(job, tuning, result),
             watcher.curve,
             metric=job.metric or "",
             higher_is_better=job.higher_is_better,
@@ -199,7 +200,15 @@ def _loader(job: Job, start: int) -> Loader:
 
     def steps(first: int) -> Any:
         cost = adapter.cost if train.group_by_length else None
-        return order.steps(job.dataset, train.batch, train.seed, start=first, cost=cost, workers=job.workers)
+        return order.steps(
+            job.dataset,
+            train.batch,
+            train.seed,
+            start=first,
+            cost=cost,
+            workers=job.workers,
+            distinct=adapter.coupled,
+        )
 
     return Loader(
         encoder,
@@ -234,7 +243,7 @@ def autocasts(train: Train, device: str) -> bool:
     return device.startswith("cuda") and torch.cuda.is_bf16_supported()
 
 
-def _manifest(job: Job, result: FineTuned) -> dict[str, Any]:
+def _manifest(job: Job, tuning: Tuning, result: FineTuned) -> dict[str, Any]:
     return {
         **job.manifest,
         "train": {
@@ -243,6 +252,7 @@ def _manifest(job: Job, result: FineTuned) -> dict[str, Any]:
             "seconds": round(result.seconds, 1),
             "trainable_parameters": result.trainable,
             "total_parameters": result.total,
+            "parts": {part.name: part.state for part in tuning.parts},
             "left_out": dict(result.left_out),
             "curve": result.curve.to_json(),
         },

@@ -75,7 +75,8 @@ class Encoder:
         return MicroBatch(batch, sum(media_seconds(sample) for sample in samples))
 
     def _sample(self, draw: Draw, *, clean: bool = False) -> Sample:
-        sample = draw.sample()
+        random = np.random.default_rng((self._seed, draw.place, 3))
+        sample = self._adapter.chosen(draw.sample(), random)
         if self._augmenter is None or clean:
             return sample
         return self._augmenter(sample, np.random.default_rng((self._seed, draw.place)))

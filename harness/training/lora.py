@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.errors import AdapterError
-from harness.models.attach import ADAPTER_NAME, keep_in_float32, quiet_peft
+from harness.models.attach import ADAPTER_NAME, keep_in_float32, outermost_in_float32, quiet_peft
 from harness.models.base import AdapterInfo
 from harness.spec.training import Train
 from harness.training import targets
@@ -61,8 +61,8 @@ def inject(model: Any, parts: Parts, info: AdapterInfo, train: Train) -> Injecte
         network = get_peft_model(model, config, adapter_name=ADAPTER_NAME, low_cpu_mem_usage=empty)
     keep_in_float32(network)
     _check_copies(model, modules)
-    for name in extra:
-        model.get_parameter(name).requires_grad_(True)
+    bare = {name: model.get_parameter(name).requires_grad_(True) for name in extra}
+    outermost_in_float32(bare)
     return Injected(network, matched, extra, pissa)
 
 
@@ -76,8 +76,12 @@ def _in_full(model: Any, parts: Parts) -> tuple[list[str], list[str]]:
     modules: list[str] = []
     bare: list[str] = []
     for name, module in model.named_modules():
-        own = {key: value for key, value in module.named_parameters(name, False) if value.requires_grad}
-        if not own or parts.state(name) != "full":
+        own = {
+            key: value
+            for key, value in module.named_parameters(name, False)
+            if value.requires_grad and parts.state(key) == "full"
+        }
+        if not own:
             continue
         for parameter in own.values():
             _refuse_tied(names[id(parameter)], parts)

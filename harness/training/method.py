@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import AdapterError, RunError
 from harness.models.base import AdapterInfo
 from harness.models.weights import Weights, quiet
-from harness.spec.training import Train
+from harness.spec.training import PartState, Train
 from harness.training import lora
 from harness.training.parts import Parts
 
@@ -84,16 +85,24 @@ class Tuning:
         return ((name, value) for name, value in self.network.named_parameters() if value.requires_grad)
 
 
-def prepare(model: Any, info: AdapterInfo, train: Train) -> Tuning:
+def prepare(
+    model: Any,
+    info: AdapterInfo,
+    train: Train,
+    defaults: Mapping[str, PartState] = MappingProxyType({}),
+) -> Tuning:
     """Make a freshly loaded network trainable as the task says, in place; LoRA is drawn from `train.seed`.
 
-    Parameters that the network itself keeps fixed (sinusoidal positions) are not trained by any method.
+    `defaults` are the states of parts of which the task says nothing; the network may lack such a part.
+    Parameters that the network itself keeps fixed (sinusoidal positions) are not trained by any method, and
+    batch norms keep the checkpoint's statistics.
     Raises AdapterError for an unknown part, a target that matches no layer, weights that are tied beyond a
     part trained in full beside LoRA, and when nothing would be trained.
     """
-    parts = Parts.of(info, train)
+    parts = Parts.of(info, train, defaults)
     _check_prefixes(model, parts, train)
     _fix_what_the_family_fixes(model)
+    _keep_statistics(model)
     if train.method == "lora":
         tuning = _with_lora(model, parts, info, train)
     else:
@@ -107,7 +116,13 @@ def prepare(model: Any, info: AdapterInfo, train: Train) -> Tuning:
     return tuning
 
 
-def preview(weights: Weights, auto_class: str, info: AdapterInfo, train: Train) -> Tuning:
+def preview(
+    weights: Weights,
+    auto_class: str,
+    info: AdapterInfo,
+    train: Train,
+    defaults: Mapping[str, PartState] = MappingProxyType({}),
+) -> Tuning:
     """What `prepare` would train, found on a network without values: neither weights nor time are needed.
 
     Raises AdapterError like `prepare`.
@@ -118,7 +133,7 @@ def preview(weights: Weights, auto_class: str, info: AdapterInfo, train: Train) 
     dtype = getattr(torch, weights.dtype)
     with quiet(), torch.device("meta"):
         model = getattr(transformers, auto_class).from_config(deepcopy(weights.config), dtype=dtype)
-    return prepare(model, info, train)
+    return prepare(model, info, train, defaults)
 
 
 def copied(tensor: Any) -> Tensor:
@@ -151,6 +166,23 @@ def _fix_what_the_family_fixes(model: Any) -> None:
         for name, parameter in model.named_parameters():
             if name in fixed:
                 parameter.requires_grad_(False)
+
+
+def _keep_statistics(model: Any) -> None:
+    """Have batch norms evaluate in training too.
+
+    Their statistics are no parameters: neither an adapter nor the best step would hold what they became. And
+    those of a micro-batch or of one process are not the step's.
+    """
+    from torch.nn.modules.batchnorm import _BatchNorm
+
+    for module in model.modules():
+        if isinstance(module, _BatchNorm):
+            module.register_forward_pre_hook(_evaluate)
+
+
+def _evaluate(module: Any, _inputs: Any) -> None:
+    module.eval()
 
 
 def _with_lora(model: Any, parts: Parts, info: AdapterInfo, train: Train) -> Tuning:

@@ -22,6 +22,8 @@ from harness.types import Sample
 
 STEPS_PER_GROUP = 50
 """Lengths are compared within this many steps: enough to find alike samples, and few headers to read."""
+SPARES = 1000
+"""Samples that are tried in place of one that is in a step already."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +79,25 @@ def steps(
     start: int = 0,
     cost: Callable[[Sample], float] | None = None,
     workers: int = 1,
+    distinct: bool = False,
 ) -> Iterator[list[Draw]]:
-    """The samples of each step from `start` on; with `cost`, samples of similar cost share a step."""
+    """The samples of each step from `start` on; with `cost`, samples of similar cost share a step.
+
+    `distinct`: no sample is in a step twice. Where one pass over the data ends and the next begins within a
+    step, another takes its place. Raises UsageError when there are too few (`check_batch` tells before).
+    """
+    found = _steps(dataset, batch, seed, start, cost, workers)
+    return (_distinct(step, seed) for step in found) if distinct else found
+
+
+def _steps(
+    dataset: Dataset,
+    batch: int,
+    seed: int,
+    start: int,
+    cost: Callable[[Sample], float] | None,
+    workers: int,
+) -> Iterator[list[Draw]]:
     if cost is None:
         sequence = draws(dataset, seed, start * batch)
         while True:
@@ -90,6 +109,30 @@ def steps(
         grouped = _alike(group, batch, cost, workers, np.random.default_rng((seed, number, 1)))
         yield from grouped[skipped:]
         skipped = 0
+
+
+def _distinct(step: Sequence[Draw], seed: int) -> list[Draw]:
+    found: dict[str, Draw] = {}
+    for draw in step:
+        spares = (draw.spare(seed, attempt) for attempt in range(1, SPARES))
+        fresh = next((one for one in (draw, *spares) if one.id not in found), None)
+        if fresh is None:
+            raise _too_few(len(step))
+        found[fresh.id] = fresh
+    return list(found.values())
+
+
+def check_batch(batch: int, size: int | None, *, distinct: bool) -> None:
+    """Raises UsageError when `size` samples (None: nobody knows) can't fill a step with different ones."""
+    if distinct and size is not None and size < batch:
+        raise _too_few(batch)
+
+
+def _too_few(batch: int) -> UsageError:
+    return UsageError(
+        f"train.batch: there are too few training samples for {batch} different ones in a step",
+        "A pair that is in a step twice would be told from itself. Lower train.batch.",
+    )
 
 
 def _alike(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from harness.errors import AdapterError
 from harness.models.base import AdapterInfo
 from harness.registry import near
-from harness.spec.training import Train
+from harness.spec.training import PartState, Train
 
 REST = "rest"
 """What no part of the family covers."""
@@ -22,10 +23,13 @@ class Parts:
     states: Mapping[str, str]
 
     @classmethod
-    def of(cls, info: AdapterInfo, train: Train) -> Parts:
+    def of(
+        cls, info: AdapterInfo, train: Train, defaults: Mapping[str, PartState] = MappingProxyType({})
+    ) -> Parts:
         """The parts of a family as a task wants them treated: as the method says, unless it says otherwise.
 
-        Raises AdapterError for a part that the family doesn't have, and for LoRA where the method is full.
+        `defaults` are the states of parts of which the task says nothing (`Adapter.part_states`). Raises
+        AdapterError for a part that the family doesn't have, and for LoRA where the method is full.
         """
         for name, state in train.parts.items():
             if name not in info.parts:
@@ -36,16 +40,19 @@ class Parts:
                     f"train.parts.{name}: a part can't take LoRA when the method is full",
                     "Set train.method to lora, and the other parts to full or frozen.",
                 )
-        states = dict.fromkeys([*info.parts, REST], train.method) | train.parts
+        states = dict.fromkeys([*info.parts, REST], train.method) | {**defaults} | train.parts
         return cls(dict(info.parts), states)
 
     def part(self, name: str) -> str:
-        """The part that a module or parameter of this full name is in: the one with the longest prefix."""
+        """The part that a module or parameter of this full name is in: the one with the longest prefix.
+
+        An empty prefix is one of every name: that part is all that no other one covers.
+        """
         found = [
             (len(prefix), part)
             for part, prefixes in self.prefixes.items()
             for prefix in prefixes
-            if f"{name}.".startswith(f"{prefix}.")
+            if not prefix or f"{name}.".startswith(f"{prefix}.")
         ]
         return max(found, default=(0, REST))[1]
 

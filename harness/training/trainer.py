@@ -22,11 +22,12 @@ from transformers import Trainer, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
 from harness.errors import AdapterError, UsageError
-from harness.models.base import Adapter
+from harness.models.base import Adapter, Batch
 from harness.models.weights import quiet
 from harness.processes import Processes
 from harness.spec.training import Train
 from harness.training.checkpoints import Checkpoints, no_room, step_of
+from harness.training.contrastive import CoupledLoss
 from harness.training.loader import Loader, MicroBatch
 from harness.training.method import Tuning
 from harness.training.order import micro_batches
@@ -61,6 +62,8 @@ class HarnessTrainer(Trainer):
         self._autocast = autocast
         self._checkpoints = checkpoints
         self._processes = processes
+        self._coupled = CoupledLoss(adapter, processes) if adapter.coupled else None
+        self._ahead: Sequence[MicroBatch] = ()
         with quiet():
             super().__init__(model=tuning.network, args=arguments, callbacks=[watcher])
         self.remove_callback(PrinterCallback)
@@ -76,6 +79,7 @@ class HarnessTrainer(Trainer):
 
     def _get_num_items_in_batch(self, batch_samples: Sequence[MicroBatch], device: torch.device) -> Any:
         """Items of the whole step, over all its micro-batches and processes."""
+        self._ahead = batch_samples
         items = torch.tensor(sum(self._adapter.items(micro.batch) for micro in batch_samples), device=device)
         return self.accelerator.reduce(items, reduction="sum") if self._processes.world > 1 else items
 
@@ -90,14 +94,34 @@ class HarnessTrainer(Trainer):
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """This micro-batch's share of the step's loss; times the processes, which average their gradients."""
-        total = self._adapter.loss(model, inputs.batch)
-        loss = total / num_items_in_batch * self._processes.world
+        if self._coupled:
+            loss = self._of_pairs(self._coupled, model, inputs.batch) / num_items_in_batch
+        else:
+            loss = self._adapter.loss(model, inputs.batch) / num_items_in_batch * self._processes.world
         self._watcher.saw(loss.detach(), inputs)
         return loss
+
+    def _of_pairs(self, coupled: CoupledLoss, model: Any, batch: Batch) -> Any:
+        """This micro-batch's share of a coupled loss; before the first of several, all are looked at."""
+        if len(self._ahead) > 1:
+            coupled.begin(model, (self._prepare_inputs(micro).batch for micro in self._ahead))
+        self._ahead = ()
+        return coupled.of(model, batch)
 
     def compute_loss_context_manager(self) -> AbstractContextManager[Any]:
         """Autocast, when the task's precision asks for it."""
         return torch.autocast(self.args.device.type, torch.bfloat16) if self._autocast else nullcontext()
+
+    def get_decay_parameter_names(self, model: Any) -> list[str]:
+        """As transformers has them (no biases, no norms), without single numbers: temperatures, gates."""
+        single = {name for name, parameter in model.named_parameters() if parameter.numel() == 1}
+        return [name for name in super().get_decay_parameter_names(model) if name not in single]
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        """Parameters are brought back to where they may be after each of its steps."""
+        optimizer = super().create_optimizer(model)
+        optimizer.register_step_post_hook(lambda *_: self._adapter.constrain(self._tuning.network))
+        return optimizer
 
     def _clip_grad_norm(self, model: Any) -> Any:
         self._watcher.gradient_norm = super()._clip_grad_norm(model)

@@ -14,7 +14,7 @@ from harness.results.record import TrainedOnPart
 from harness.spec.load import ResolvedTask
 from harness.spec.training import LEARNING_RATES, Train
 from harness.training.method import PartRow, TargetRow, preview
-from harness.training.order import micro_batches, number_of_steps
+from harness.training.order import check_batch, micro_batches, number_of_steps
 from harness.tuning.lessons import Lessons, train_section
 from harness.types import Json
 
@@ -26,7 +26,8 @@ HIGH_RATE = 1e-3
 class TrainingPlan:
     """What a cell trains, on what, for how long.
 
-    A step learns from `batch` samples: each of `processes` processes makes `passes` forward passes.
+    A step learns from `batch` samples: each of `processes` processes makes `passes` forward passes, two for
+    each micro-batch where `cached_gradients` let them share one contrastive loss.
     """
 
     method: str
@@ -51,6 +52,8 @@ class TrainingPlan:
     """Steps between checkpoints."""
     augment: Mapping[str, Any]
     """How training data are perturbed."""
+    cached_gradients: bool
+    """Whether micro-batches are embedded once without and once with gradient."""
     warnings: Sequence[str]
     """What is allowed and hardly ever meant."""
     test: int | None = field(default=None, compare=False)
@@ -82,11 +85,17 @@ def check(cell: ResolvedTask, base: Adapter) -> None:
 def planned(
     cell: ResolvedTask, base: Adapter, lessons: Lessons, processes: Processes, test: int | None = None
 ) -> TrainingPlan:
-    """The plan of a cell's training; `test` samples are scored. Raises what `check` does."""
+    """The plan of a cell's training; `test` samples are scored.
+
+    Raises what `check` does, and UsageError for a batch that the data can't fill.
+    """
     check(cell, base)
     train, tuning = train_section(cell), _preview(cell, base)
     size, steps = lessons.train.size, number_of_steps(train_section(cell), lessons.train.size)
     every = _evaluate_every(train, steps)
+    check_batch(train.batch, size, distinct=base.coupled)
+    parts = micro_batches(train.batch, processes.world, train.micro_batch)
+    cached = base.coupled and parts > 1
     return TrainingPlan(
         method=train.method,
         parts=tuple(tuning.parts),
@@ -96,7 +105,7 @@ def planned(
         learning_rate=train.peak_learning_rate,
         steps=steps,
         batch=train.batch,
-        passes=micro_batches(train.batch, processes.world, train.micro_batch),
+        passes=2 * parts if cached else parts,
         processes=processes.world,
         select_by=lessons.selecting,
         data=lessons.part(),
@@ -105,6 +114,7 @@ def planned(
         evaluate_every=every if lessons.selecting else None,
         save_every=train.save_every or every,
         augment={key: value for key, value in train.augment.model_dump(mode="json").items() if value},
+        cached_gradients=cached,
         warnings=tuple(_warnings(train, tuning, steps, size)),
         test=test,
         keep=tuple(keep.name for keep in train.keep),
@@ -140,4 +150,4 @@ def _preview(cell: ResolvedTask, base: Adapter) -> Any:
             f"family '{base.info.family}' can't be fine-tuned",
             "Choose another checkpoint with --model, or leave training out: harness eval.",
         )
-    return preview(base.weights, auto_class, base.info, train_section(cell))
+    return preview(base.weights, auto_class, base.info, train_section(cell), base.part_states())

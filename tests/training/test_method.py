@@ -78,7 +78,7 @@ def test_states_of_parts(bases: dict[str, Path]) -> None:
 
 
 def test_modules_outside_of_every_part_have_a_row(bases: dict[str, Path]) -> None:
-    info = replace(Whisper.info, parts={"encoder": "model.encoder"})
+    info = replace(Whisper.info, parts={"encoder": ("model.encoder",)})
     rows = tuned(bases["whisper"], info, parts={"encoder": "frozen"}).parts
     assert [(row.name, row.state) for row in rows] == [("encoder", "frozen"), ("rest", "lora")]
 
@@ -233,7 +233,7 @@ def test_module_whose_name_ends_another(bases: dict[str, Path]) -> None:
     from torch import nn
 
     model = nn.ModuleDict({"proj": nn.Linear(2, 2), "q_proj": nn.Linear(2, 2), "key": nn.Linear(2, 2)})
-    info = replace(Whisper.info, lora_targets=("key",), parts={"head": "proj"})
+    info = replace(Whisper.info, lora_targets=("key",), parts={"head": ("proj",)})
     with pytest.raises(AdapterError, match=r"in full without others: \['q_proj'\]"):
         prepare(model, info, Train(steps=1, parts={"head": "full"}))
 

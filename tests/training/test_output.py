@@ -148,7 +148,7 @@ def test_bare_parameters_go_into_the_sidecar(
 
     from safetensors.torch import load_file
 
-    info = replace(Whisper.info, parts={"encoder": "model.encoder", "gates": "model.decoder.layers"})
+    info = replace(Whisper.info, parts={"encoder": ("model.encoder",), "gates": ("model.decoder.layers",)})
     monkeypatch.setattr(Whisper, "info", info)
     adapter = gated(bases["whisper"])
     tuning = moved(adapter, parts={"gates": "full"})
