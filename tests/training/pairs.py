@@ -168,8 +168,11 @@ class _Window:
         return len(self.ids)
 
     def __getitem__(self, place: int) -> Sample:
-        id_ = self.ids[place]
-        return Sample(id_, {}, [f"{id_} {caption}" for caption in "abc"], id_)
+        return sample(place)
+
+
+def sample(number: int) -> Sample:
+    return Sample(f"{number}", {}, [f"{number} {caption}" for caption in "abc"], f"{number}")
 
 
 def pairs(n: int = 24) -> Dataset:
