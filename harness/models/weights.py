@@ -141,6 +141,10 @@ class Weights:
             self._models[key] = self._load(auto_class)
         return self._models[key]
 
+    def holds(self, auto_class: str) -> bool:
+        """Whether that network is in memory."""
+        return (auto_class, self.head) in self._models
+
     def digest(self) -> str:
         """SHA-256 (hex) of all files that decide what the model says, the adapter's included.
 

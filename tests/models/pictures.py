@@ -1,0 +1,71 @@
+"""Images and sounds that dual encoders embed in tests, and the adapters around them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image as Pillow
+
+from harness.models import TrainedAdapter, load
+from harness.models.dual_encoder import DualEncoder
+from harness.types import Image, Sample
+from tests.tasks import task_of
+
+
+class Picture(Image):
+    """An image in memory."""
+
+    def __init__(self, image: Pillow.Image) -> None:
+        self.image = image
+
+    def digest(self) -> str:
+        return hashlib.sha256(self.image.tobytes()).hexdigest()
+
+    def size(self) -> tuple[int, int]:
+        return self.image.size
+
+    def load(self) -> Pillow.Image:
+        return self.image.copy()
+
+
+def picture(seed: int = 0, size: tuple[int, int] = (30, 20)) -> Picture:
+    """Coloured noise of this width and height."""
+    width, height = size
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Picture(Pillow.fromarray(pixels))
+
+
+def image_sample(seed: int = 0, size: tuple[int, int] = (30, 20), *, target: Any = "a dog") -> Sample:
+    return Sample(f"image {seed}", {"image": picture(seed, size)}, target, f"{seed}")
+
+
+def text_sample(text: Any) -> Sample:
+    return Sample(f"text {text}", {"text": text}, "", "")
+
+
+def dual_encoder(
+    folder: Path,
+    kind: str = "zero_shot_classification",
+    *,
+    column: str = "image",
+    classes: Sequence[str] | None = None,
+    adapter: TrainedAdapter | None = None,
+    dtype: str = "auto",
+    **sections: Any,
+) -> Any:
+    """The checkpoint in `folder`, ready for a task of this kind on the CPU; `sections` are others of the task."""
+    metrics = {"retrieval": "recall@1"}.get(kind, "accuracy")
+    model = {"checkpoint": str(folder), "dtype": dtype}
+    task = task_of(folder, kind, column=column, metrics=[metrics], model=model, **sections)
+    made = load(task, base=folder, classes=classes, device="cpu", adapter=adapter)
+    assert isinstance(made, DualEncoder)
+    return made
+
+
+def embeddings(made: Any, samples: Sequence[Sample]) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """What a family says of samples, as one batch, (samples, dimensions)."""
+    return np.stack([output.output for output in made.predict(made.encode(samples))])
