@@ -57,7 +57,7 @@ def dual_encoder(
     dtype: str = "auto",
     **sections: Any,
 ) -> Any:
-    """The checkpoint in `folder`, ready for a task of this kind on the CPU; `sections` are others of the task."""
+    """The checkpoint in `folder`, ready for a task of this kind on the CPU; `sections` are its others."""
     metrics = {"retrieval": "recall@1"}.get(kind, "accuracy")
     model = {"checkpoint": str(folder), "dtype": dtype}
     task = task_of(folder, kind, column=column, metrics=[metrics], model=model, **sections)
