@@ -246,6 +246,17 @@ def test_sound_is_only_perturbed_where_there_is_some(write, monkeypatch):
     assert "task.yaml:11  train.augment.spec_augment: kind 'captioning' has no audio to perturb." in found
 
 
+def test_what_a_kind_is_asked_of_decides_whether_there_is_sound(write):
+    """Classes are told of images and of clips; the columns say which."""
+    text = TASK.replace("kind: asr", "kind: zero_shot_classification").replace(
+        "[{wer: {normalizer: lower}}, cer]", "[accuracy]"
+    )
+    text = text.replace("generate: {language: en}\n", "") + "train: {steps: 5, augment: {noise: {}}}\n"
+    assert only(write(text)).task.inputs == ("audio",)
+    found = complaints(write(text.replace("audio: audio", "image: image")))
+    assert "kind 'zero_shot_classification' has no audio to perturb." in "".join(found)
+
+
 # What is kept
 
 
