@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from harness import data, models
+from harness.data.loading import Purpose
 from harness.evaluation.evaluate import Evaluator, data_part, draft
 from harness.evaluation.score import Scorer
 from harness.evaluation.stored import read_stored
@@ -22,7 +23,7 @@ from harness.spec.load import ResolvedTask, kept_cells
 from harness.spec.training import Keep
 from harness.tuning.bases import Bases, with_weights
 from harness.tuning.exportable import exportable
-from harness.tuning.lessons import Lessons, needed_data
+from harness.tuning.lessons import Lessons, needed_data, open_data
 from harness.tuning.made import lineage, trained_model
 from harness.types import Sample
 
@@ -95,7 +96,7 @@ class _Steps:
         if processes.main:
             self._store.sweep()
         self._evaluator = Evaluator(
-            self._store, processes, options.limit, options.reuse, options.show_progress
+            self._store, processes, self._split, options.limit, options.reuse, options.show_progress
         )
 
     def scored(self, cell: ResolvedTask, model: Adapter, place: str) -> CellResult | None:
@@ -134,9 +135,14 @@ class _Steps:
             own = lineage(part.cell, model, self._store, self._options.limit)
             own = replace(own, parent=parents[number]) if parents else own
             label = _label(f"{place}, {part.keep.name}" if part.keep else place)
-            adapter = with_weights(part.cell, model.weights)
+            adapter = with_weights(part.cell, model.weights, part.dataset.class_names)
             found.append(self._evaluator.record(part.cell, adapter, part.dataset, own, label))
         return [record for record in found if record is not None]
+
+    def _split(self, cell: ResolvedTask, purpose: Purpose) -> data.Dataset:
+        """All of another split of a cell's data, as it is: limits and corruption are for what is scored."""
+        section = cell.task.data.model_copy(update={"corrupt": None})
+        return open_data(cell, section, split=purpose, offline=self._options.offline)
 
     def _compared(
         self, parts: Sequence[Part], before: Sequence[Record], after: Sequence[Record], made: FineTuned
@@ -168,9 +174,9 @@ def score(cell: ResolvedTask, predictions: Path, options: Options) -> Record:
 
 def dry_run(cell: ResolvedTask, options: Options) -> tuple[Sample, Rendered]:
     """The first readable sample as the model would see it; no weights are loaded."""
-    adapter = _bases(options).of(cell)
-    window = next(_dataset(cell, options).windows())
-    sample = window[0]
+    dataset = _dataset(cell, options)
+    adapter = with_weights(cell, _bases(options).of(cell).weights, dataset.class_names)
+    sample = next(dataset.windows())[0]
     return sample, adapter.render(sample)
 
 
@@ -242,15 +248,7 @@ def _parts(cell: ResolvedTask, options: Options) -> list[Part]:
 
 
 def _dataset(cell: ResolvedTask, options: Options) -> data.Dataset:
-    return data.load(
-        cell.task.data,
-        base=cell.base,
-        inputs=cell.task.inputs,
-        kind=cell.task.kind,
-        classes=cell.task.classes,
-        limit=options.limit,
-        offline=options.offline,
-    )
+    return open_data(cell, cell.task.data, limit=options.limit, offline=options.offline)
 
 
 def _label(place: str) -> str:

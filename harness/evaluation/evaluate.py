@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from harness.data import Dataset
+from harness.data.loading import Purpose
+from harness.evaluation.answers import Answers, Engines
 from harness.evaluation.journal import cache_folder
-from harness.evaluation.predict import Engine
 from harness.evaluation.score import Scorer
 from harness.evaluation.speed import SpeedMeter
 from harness.models.base import Adapter
@@ -18,6 +21,7 @@ from harness.results.environment import environment
 from harness.results.record import DataPart, Draft, FailurePart, ModelPart, Record, TrainPart
 from harness.results.store import Store
 from harness.spec.digest import digest_of
+from harness.spec.kinds import KINDS
 from harness.spec.load import ResolvedTask
 
 
@@ -33,12 +37,13 @@ class Lineage:
 class Evaluator:
     """Evaluates models on tasks, into one results folder.
 
-    `limit` is the size of the seeded subset that the datasets were loaded with; `reuse` false predicts anew
-    what the cache has.
+    `split` opens another split of a task's data, for probes. `limit` is the size of the seeded subset that
+    the datasets were loaded with; `reuse` false predicts anew what the cache has.
     """
 
     store: Store
     processes: Processes
+    split: Callable[[ResolvedTask, Purpose], Dataset]
     limit: int | None = None
     reuse: bool = True
     show_progress: bool = True
@@ -53,9 +58,10 @@ class Evaluator:
     ) -> Record | None:
         """The stored record; None in every process but the main one. `label` is added to progress."""
         started, lineage = datetime.now(UTC), lineage or Lineage()
-        engine = self._engine(cell, adapter, label)
+        engines = self._engines(cell, adapter, dataset, label)
+        answers = Answers(cell.task, dataset, engines, partial(self.split, cell))
         meter, scorer = SpeedMeter(), Scorer(cell.task)
-        outcomes = meter.watch(engine.run(dataset))
+        outcomes = answers.run(meter)
         if not self.processes.main:
             list(outcomes)
             return None
@@ -68,17 +74,17 @@ class Evaluator:
             started,
             family=adapter.info.family,
             model=_model_part(adapter),
-            data=data_part(cell, dataset, scorer.n, self.limit, engine.fingerprint),
+            data=data_part(cell, dataset, scorer.n, self.limit, answers.fingerprint),
             speed=meter.part(adapter.weights.device),
             parent=lineage.parent,
             train=lineage.train,
         )
         return self.store.add(found, writer.path)
 
-    def _engine(self, cell: ResolvedTask, adapter: Adapter, label: str) -> Engine:
-        return Engine(
+    def _engines(self, cell: ResolvedTask, adapter: Adapter, dataset: Dataset, label: str) -> Engines:
+        return Engines(
             adapter,
-            _context_folder(adapter, cell),
+            _context_folder(adapter, cell, dataset),
             batch_size=cell.task.run.batch_size,
             workers=cell.task.run.workers,
             processes=self.processes,
@@ -141,7 +147,7 @@ def _model_part(adapter: Adapter) -> ModelPart:
     )
 
 
-def _context_folder(adapter: Adapter, cell: ResolvedTask) -> Path:
+def _context_folder(adapter: Adapter, cell: ResolvedTask, dataset: Dataset) -> Path:
     """Cache folder of everything that decides outputs besides the sample."""
     from importlib.metadata import version
 
@@ -149,11 +155,22 @@ def _context_folder(adapter: Adapter, cell: ResolvedTask) -> Path:
         {
             "checkpoint": adapter.weights.digest(),
             "family": [adapter.info.family, adapter.info.version],
-            "generate": cell.task.generate.model_dump(mode="json"),
-            "kind": cell.task.kind,
+            "asked": _asked(cell, dataset),
             "dtype": adapter.weights.dtype,
             "attention": adapter.weights.attention,
             "transformers": version("transformers"),
         }
     )
     return cache_folder() / "predictions" / context[:2] / context
+
+
+def _asked(cell: ResolvedTask, dataset: Dataset) -> dict[str, Any]:
+    """What the task asks of the model itself. Of embeddings, nothing: they are shared by all tasks."""
+    task = cell.task
+    match mode := KINDS[task.kind].mode:
+        case "embed":
+            return {"mode": mode}
+        case "classify":
+            classes = task.classes.model_dump(mode="json") if task.classes else None
+            return {"kind": task.kind, "classes": classes, "names": dataset.class_names}
+    return {"kind": task.kind, "generate": task.generate.model_dump(mode="json")}

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from harness.data import Dataset
 from harness.data.loading import Purpose
+from harness.evaluation.plan import Source
 from harness.models.base import Adapter
 from harness.spec.schema import Task
 from harness.types import Prediction, Sample
@@ -39,8 +40,8 @@ class Embed(ABC):
         """
 
     @abstractmethod
-    def samples(self, dataset: Dataset, label: str) -> Iterator[Outcome]:
-        """Samples of another split with their embeddings; only the main process yields."""
+    def samples(self, source: Source, label: str) -> Iterator[Outcome]:
+        """Samples of another split, or of part of it, with their embeddings; only the main process yields."""
 
 
 @dataclass(frozen=True)

@@ -9,17 +9,36 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
-from harness.data import Window
 from harness.data.fingerprint import content_digest, extended, media_digests, media_seconds
 from harness.errors import SampleError
 from harness.models.base import Adapter
 from harness.progress import Progress
 from harness.spec.digest import digest_of
-from harness.types import Failure
+from harness.types import Failure, Sample
 
 ROWS_PER_JOB = 64
+
+
+class Samples(Protocol):
+    """Samples by position, made on access, in any thread."""
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """Every id; access by position may fail, this doesn't."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Sample:
+        """The sample at `index`. Raises RowError when it can't be made."""
+
+
+class Source(Protocol):
+    """Where samples come from: a dataset, or whatever else comes in windows."""
+
+    def windows(self) -> Iterator[Samples]:
+        """All samples, in parts; more than once."""
 
 
 @dataclass
@@ -50,7 +69,7 @@ class _Row:
 
 
 def make_plan(
-    window: Window, adapter: Adapter, batch_size: int, workers: int, progress: Progress, before: str = ""
+    window: Samples, adapter: Adapter, batch_size: int, workers: int, progress: Progress, before: str = ""
 ) -> Plan:
     """Look at every row's header and digest (in threads), then group the rows into batches.
 
@@ -73,7 +92,7 @@ def make_plan(
     return plan
 
 
-def _rows(window: Window, adapter: Adapter, workers: int, progress: Progress) -> Iterator[_Row]:
+def _rows(window: Samples, adapter: Adapter, workers: int, progress: Progress) -> Iterator[_Row]:
     def job(start: int) -> list[_Row]:
         return [_row(window, at, adapter) for at in range(start, min(start + ROWS_PER_JOB, len(window)))]
 
@@ -83,7 +102,7 @@ def _rows(window: Window, adapter: Adapter, workers: int, progress: Progress) ->
             yield from rows
 
 
-def _row(window: Window, at: int, adapter: Adapter) -> _Row:
+def _row(window: Samples, at: int, adapter: Adapter) -> _Row:
     try:
         sample = window[at]
         key = digest_of([adapter.request(sample), media_digests(sample)])

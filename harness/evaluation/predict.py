@@ -1,4 +1,4 @@
-"""The prediction engine: every sample of a dataset through an adapter, once, whatever happens.
+"""The prediction engine: every sample of a source through an adapter, once, whatever happens.
 
 Finished batches go to the journal at once, so a run that is killed goes on where it was. Batches are encoded
 by threads while the model works on the one before. On out-of-memory a batch is halved. A sample that can't
@@ -13,14 +13,14 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 from uuid import uuid4
 
-from harness.data import Dataset, Window
 from harness.errors import HarnessError, PredictionError, RunError, SampleError
 from harness.evaluation import memory
+from harness.evaluation.entries import entry, prediction, sound
 from harness.evaluation.journal import Journal
-from harness.evaluation.plan import Plan, make_plan
+from harness.evaluation.plan import Plan, Samples, Source, make_plan
 from harness.models.base import Adapter, Batch
 from harness.processes import Processes
 from harness.progress import progress
@@ -41,11 +41,12 @@ class Encoded:
 
 
 class Engine:
-    """Predicts a dataset with one adapter.
+    """Predicts samples with one adapter.
 
     `context` is the cache folder of everything that decides outputs besides the sample (weights, settings,
     precision); `reuse` is false to predict anew what the cache already has; `warm_up` runs one sample
-    untimed first, so that a GPU's start-up doesn't count as prediction time; `label` is added to progress.
+    untimed first, so that a GPU's start-up doesn't count as prediction time. In progress `what` says what the
+    samples are, and `label` is added.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Engine:
         reuse: bool = True,
         warm_up: bool = False,
         show_progress: bool = True,
+        what: str = "samples",
         label: str = "",
     ) -> None:
         self._adapter = adapter
@@ -69,25 +71,26 @@ class Engine:
         self._warm_up = warm_up
         self._show = show_progress and self._processes.main
         self._journal = Journal(context, self._processes.share(uuid4().hex))
+        self._what = what
         self._label = label
         self._succeeded = False
         self.fingerprint = ""
         """SHA-256 over ids, targets and inputs of what has been predicted."""
 
-    def run(self, dataset: Dataset) -> Generator[tuple[Sample | None, str, Prediction]]:
-        """Sample (None when its row can't be read), id and prediction, in the dataset's order.
+    def run(self, source: Source) -> Generator[tuple[Sample | None, str, Prediction]]:
+        """Sample (None when its row can't be read), id and prediction, in the source's order.
 
         Only the main process yields; the others work and come back when everything is predicted.
         """
         try:
-            for window in dataset.windows():
+            for window in source.windows():
                 plan = self._predict_window(window)
                 if self._processes.main:
                     yield from self._join(window, plan)
         finally:
             self._journal.close()
 
-    def _predict_window(self, window: Window) -> Plan:
+    def _predict_window(self, window: Samples) -> Plan:
         plan = self._processes.share(self._plan(window) if self._processes.main else None)
         self.fingerprint = plan.fingerprint
         pending = self._processes.share(self._pending(plan) if self._processes.main else None)
@@ -98,14 +101,15 @@ class Engine:
             self._outcomes(window, encode_rows(self._adapter, window, mine[0][:1]))
             self._warm_up = False
         total = sum(map(len, pending))
-        with progress(f"Predicting{self._label}", total, show=self._show and total > 0) as bar:
+        doing = "Predicting" if self._what == "samples" else f"Embedding {self._what}"
+        with progress(f"{doing}{self._label}", total, show=self._show and total > 0) as bar:
             for rows in self._finished(window, plan, mine):
                 bar.advance(rows * self._processes.world)
         self._processes.wait()
         return plan
 
-    def _plan(self, window: Window) -> Plan:
-        with progress(f"Looking at samples{self._label}", len(window), show=self._show) as bar:
+    def _plan(self, window: Samples) -> Plan:
+        with progress(f"Looking at {self._what}{self._label}", len(window), show=self._show) as bar:
             return make_plan(
                 window, self._adapter, self._batch_size, self._workers, bar, before=self.fingerprint
             )
@@ -118,15 +122,15 @@ class Engine:
         left = ([row for row in rows if plan.keys[row] not in self._journal] for rows in plan.batches)
         return [rows for rows in left if rows]
 
-    def _finished(self, window: Window, plan: Plan, batches: list[list[int]]) -> Iterator[int]:
+    def _finished(self, window: Samples, plan: Plan, batches: list[list[int]]) -> Iterator[int]:
         """Predict these batches, journal each, and yield how many rows each had."""
         for encoded in self._encoded(window, batches):
             outcomes: list[Outcome] = [(row, failure, 0.0) for row, failure in encoded.failures.items()]
             outcomes += self._outcomes(window, encoded)
-            self._journal.append((plan.keys[row], _row(outcome, spent)) for row, outcome, spent in outcomes)
+            self._journal.append((plan.keys[row], entry(outcome, spent)) for row, outcome, spent in outcomes)
             yield len(encoded.rows)
 
-    def _encoded(self, window: Window, batches: Iterable[list[int]]) -> Iterator[Encoded]:
+    def _encoded(self, window: Samples, batches: Iterable[list[int]]) -> Iterator[Encoded]:
         """Encoded batches in order, a few ahead of the model. Batches follow a halved batch size."""
         waiting: deque[Future[Encoded]] = deque()
         with ThreadPoolExecutor(self._workers, thread_name_prefix="encode") as pool:
@@ -142,7 +146,7 @@ class Engine:
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
 
-    def _outcomes(self, window: Window, encoded: Encoded) -> list[Outcome]:
+    def _outcomes(self, window: Samples, encoded: Encoded) -> list[Outcome]:
         """What came of every row of an encoded batch."""
         if encoded.batch is None:
             return []
@@ -158,9 +162,9 @@ class Engine:
             raise RunError(f"the adapter returned {len(outputs)} outputs for a batch of {len(good)}")
         self._succeeded = True
         spent = (time.perf_counter() - started + encoded.batch.seconds) / len(good)
-        return [(row, output, spent) for row, output in zip(good, outputs, strict=True)]
+        return [(row, sound(output), spent) for row, output in zip(good, outputs, strict=True)]
 
-    def _after_error(self, window: Window, rows: list[int], error: Exception) -> list[Outcome]:
+    def _after_error(self, window: Samples, rows: list[int], error: Exception) -> list[Outcome]:
         """Halve on out-of-memory; otherwise try the rows one by one to find the ones at fault."""
         if len(rows) == 1:
             return [(rows[0], _failure(error), 0.0)]
@@ -189,7 +193,7 @@ class Engine:
                 f"the model failed on every sample of its first batch: {failures[0].message}", hint
             )
 
-    def _join(self, window: Window, plan: Plan) -> Iterator[tuple[Sample | None, str, Prediction]]:
+    def _join(self, window: Samples, plan: Plan) -> Iterator[tuple[Sample | None, str, Prediction]]:
         """The window's rows in order, each with its prediction from the journal."""
         self._journal.scan()
         for number, id_ in enumerate(window.ids):
@@ -202,10 +206,10 @@ class Engine:
             except KeyError as error:
                 hint = "A process died, or the cache folder was deleted: run again."
                 raise RunError(f"sample {id_} was never predicted", hint) from error
-            yield window[number], id_, _prediction(id_, row, plan.media_seconds[number])
+            yield window[number], id_, prediction(id_, row, plan.media_seconds[number])
 
 
-def encode_rows(adapter: Adapter, window: Window, rows: list[int]) -> Encoded:
+def encode_rows(adapter: Adapter, window: Samples, rows: list[int]) -> Encoded:
     """Encode these rows; when that fails, one by one, so that only those at fault are left out."""
     try:
         samples = [window[row] for row in rows]
@@ -226,30 +230,3 @@ def _failure(error: Exception) -> Failure:
     if isinstance(error, SampleError):
         return Failure.of(error)
     return Failure.of(PredictionError(f"{type(error).__name__}: {error}"))
-
-
-def _row(outcome: Output | Failure, spent: float) -> dict[str, Any]:
-    if isinstance(outcome, Failure):
-        return {"error": {"type": outcome.type, "message": outcome.message}}
-    return {
-        "output": outcome.output,
-        "tokens": outcome.tokens,
-        "truncated": outcome.truncated,
-        "extras": dict(outcome.extras),
-        "elapsed": spent,
-    }
-
-
-def _prediction(id_: str, row: dict[str, Any], seconds: float) -> Prediction:
-    if row["error"] is not None:
-        return Prediction(id_, None, media_seconds=seconds, error=Failure(**row["error"]))
-    return Prediction(
-        id_,
-        row["output"],
-        row["tokens"],
-        row["truncated"],
-        row["extras"],
-        media_seconds=seconds,
-        elapsed_seconds=row["elapsed"],
-        fresh=row["fresh"],
-    )

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.data import Dataset
+from harness.data.loading import Purpose
 from harness.errors import RunError
-from harness.evaluation.predict import Engine
+from harness.evaluation.answers import Answers, Engines
 from harness.evaluation.score import Scorer
 from harness.models.base import Adapter
 from harness.processes import Processes
@@ -42,14 +43,15 @@ class Validation:
         """
         with undisturbed(self.adapter.model):
             scorer = Scorer(self.task)
-            with closing(self._engine(step).run(self.dataset)) as outcomes:
+            answers = Answers(self.task, self.dataset, self._engines(step), self._no_other_split)
+            with closing(answers.run()) as outcomes:
                 for sample, id_, prediction in outcomes:
                     scorer.add(sample, id_, prediction)
         return self.processes.share(_values(scorer, self.task, step) if self.processes.main else None)
 
-    def _engine(self, step: int) -> Engine:
+    def _engines(self, step: int) -> Engines:
         digest = state_digest(self.adapter.model) if self.processes.main else None
-        return Engine(
+        return Engines(
             self.adapter,
             self.work / self.processes.share(digest),
             batch_size=self.task.run.batch_size,
@@ -58,6 +60,9 @@ class Validation:
             show_progress=self.show_progress,
             label=f" for validation, step {step}",
         )
+
+    def _no_other_split(self, purpose: Purpose) -> Dataset:
+        raise RunError(f"kind '{self.task.kind}' learns from a split of its own: it can't be fine-tuned")
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from harness.errors import DataError
 from harness.progress import progress
 from harness.results.record import TrainedOnPart
 from harness.spec.classes import Classes
-from harness.spec.load import ResolvedTask, kept_cells
+from harness.spec.load import ResolvedTask, baseline_cells, kept_cells
 from harness.spec.schema import Data
 from harness.spec.training import Train
 from harness.spec.training_data import probe_splits, selecting_metric, training_data, validation_data
@@ -34,16 +34,24 @@ class Lessons:
         """Found and checked. Raises DataError when a split or a column isn't there, RemoteError."""
         train = train_section(cell)
         chosen_on = validation_data(cell.task) if selecting_metric(cell.task) else None
-        learned = _load(training_data(cell.task), "train", train.limit, cell, offline)
+        learned = open_data(cell, training_data(cell.task), split="train", limit=train.limit, offline=offline)
         if chosen_on is None:
             return cls(cell, learned, None)
         try:
-            validation = _load(chosen_on, "validation", train.validation_limit, cell, offline)
+            limit = train.validation_limit
+            validation = open_data(cell, chosen_on, split="validation", limit=limit, offline=offline)
         except DataError as error:
             choice = "The best step is chosen on it: name another under data.splits.validation, or keep the"
             error.hint = f"{error.hint} {choice} last step with train.select_by: last.".strip()
             raise
         return cls(cell, learned, validation)
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """The classes that are learned, where anything lists them."""
+        if self.train.class_names is None and self.validation is not None:
+            return self.validation.class_names
+        return self.train.class_names
 
     def fingerprints(self, *, show: bool) -> dict[str, str]:
         """What tells these data from others: a digest or a commit of each."""
@@ -95,11 +103,14 @@ class Need:
 
 
 def needed_data(cell: ResolvedTask, *, training: bool) -> Iterator[Need]:
-    """What a run of the cell reads: what is scored and, with `training`, what that learns from and keeps."""
+    """What a run of the cell reads: what is scored, what its baselines learn from and, with `training`, what
+    the training learns from and keeps."""
     task = cell.task
     yield Need(task.data, task.data.split, cell.base, task.classes)
     for purpose in probe_splits(task):
         yield Need(task.data, purpose, cell.base, task.classes)
+    for _, beside in baseline_cells(cell):
+        yield from needed_data(beside, training=False)
     if not training or task.train is None:
         return
     yield Need(training_data(task), "train", cell.base, task.classes)
@@ -116,9 +127,15 @@ def train_section(cell: ResolvedTask) -> Train:
     return cell.task.train
 
 
-def _load(
-    section: Data, split: Purpose, limit: int | None, cell: ResolvedTask, offline: bool
+def open_data(
+    cell: ResolvedTask,
+    section: Data,
+    *,
+    split: Purpose | None = None,
+    limit: int | None = None,
+    offline: bool = False,
 ) -> data.Dataset:
+    """A split of a data section (the cell's own, or one that it learns from), read as its kind needs it."""
     return data.load(
         section,
         base=cell.base,

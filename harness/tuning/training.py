@@ -62,7 +62,7 @@ class Training:
         show: bool = True,
     ) -> Training:
         """The training that a cell asks for, on fresh weights of the base that was scored."""
-        cell, adapter = lessons.cell, _fresh(lessons.cell, base)
+        cell, adapter = lessons.cell, _fresh(lessons, base)
         prints = lessons.fingerprints(show=show) if processes.main else None
         id_ = train_id(cell.task, cell.base, start=_start(adapter), fingerprints=processes.share(prints))
         return cls(lessons, adapter, id_, results, parent)
@@ -233,10 +233,11 @@ def _digest(folder: Path) -> str | None:
         return None
 
 
-def _fresh(cell: ResolvedTask, base: Adapter) -> Adapter:
+def _fresh(lessons: Lessons, base: Adapter) -> Adapter:
     """The base with weights of its own."""
     old = base.weights
-    return with_weights(cell, Weights(old.checkpoint, old.dtype, old.device, old.attention))
+    weights = Weights(old.checkpoint, old.dtype, old.device, old.attention)
+    return with_weights(lessons.cell, weights, lessons.class_names)
 
 
 def _start(adapter: Adapter) -> dict[str, Any]:

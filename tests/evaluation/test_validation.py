@@ -58,7 +58,7 @@ def test_values_are_those_of_the_record(adapter, tmp_path):
     scores = validation(adapter, tmp_path)
     found = scores(0)
     scorer = Scorer(scores.task)
-    for sample, id_, prediction in scores._engine(0).run(scores.dataset):
+    for sample, id_, prediction in scores._engines(0).engine().run(scores.dataset):
         scorer.add(sample, id_, prediction)
     assert found == {name: part.value for name, part in scorer.parts().items()}
 

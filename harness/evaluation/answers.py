@@ -1,0 +1,140 @@
+"""From samples to what metrics score: the engine's predictions, and where a kind has a head, its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from harness.data import Dataset
+from harness.data.loading import Purpose
+from harness.errors import RunError
+from harness.evaluation.heads import Embed, Head, Means, Outcome
+from harness.evaluation.plan import Samples, Source
+from harness.evaluation.predict import Engine
+from harness.evaluation.speed import SpeedMeter
+from harness.models.base import Adapter
+from harness.processes import Processes
+from harness.registry import HEADS
+from harness.spec.kinds import KINDS
+from harness.spec.schema import Task
+from harness.types import Sample
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Engines:
+    """Makes engines for one model that differ in nothing but what they predict.
+
+    `context` is the cache folder of everything that decides outputs besides the sample; for the other fields
+    see `Engine`.
+    """
+
+    adapter: Adapter
+    context: Path
+    batch_size: int
+    workers: int
+    processes: Processes
+    reuse: bool = True
+    warm_up: bool = False
+    show_progress: bool = True
+    label: str = ""
+
+    def engine(self, what: str = "samples", folder: str = "") -> Engine:
+        """An engine for `what`, whose predictions are kept in a folder of the context's."""
+        return Engine(
+            self.adapter,
+            self.context / folder,
+            batch_size=self.batch_size,
+            workers=self.workers,
+            processes=self.processes,
+            reuse=self.reuse,
+            warm_up=self.warm_up,
+            show_progress=self.show_progress,
+            what=what,
+            label=self.label,
+        )
+
+
+class Answers:
+    """A task's samples with what its metrics take. What the task's head embeds by itself, it does at once.
+
+    `split` opens other splits of the task's data. Every process has to make one. Raises what the head raises.
+    """
+
+    def __init__(
+        self, task: Task, dataset: Dataset, engines: Engines, split: Callable[[Purpose], Dataset]
+    ) -> None:
+        self._dataset = dataset
+        self._head = _head(task, dataset, engines, split)
+        self._engine = engines.engine()
+
+    def run(self, meter: SpeedMeter | None = None) -> Generator[Outcome]:
+        """Outcomes in the dataset's order; `meter` watches the samples' own predictions.
+
+        Only the main process yields; the others work and come back when everything is predicted.
+        """
+        with closing(self._engine.run(self._dataset)) as predicted:
+            outcomes = meter.watch(predicted) if meter else predicted
+            yield from self._head.answers(outcomes) if self._head else outcomes
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over ids, targets and inputs of what has been predicted."""
+        return self._engine.fingerprint
+
+
+def _head(task: Task, dataset: Dataset, engines: Engines, split: Callable[[Purpose], Dataset]) -> Head | None:
+    name = KINDS[task.kind].head
+    if name is None:
+        return None
+    head: Head = HEADS.get(name)(Means(task, engines.adapter, dataset, EngineEmbed(engines), split))
+    return head
+
+
+class EngineEmbed(Embed):
+    """Embeds with engines, so whatever was embedded before by these weights comes from the cache."""
+
+    def __init__(self, engines: Engines) -> None:
+        self._engines = engines
+
+    def texts(self, texts: Sequence[str], label: str) -> NDArray[np.float32]:
+        """Embeddings of texts, shape (texts, dimensions), in every process."""
+        distinct = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+        vectors: list[NDArray[np.float32]] = []
+        with closing(self._engines.engine(label, "texts").run(_Texts(list(distinct)))) as outcomes:
+            for sample, _, prediction in outcomes:
+                if prediction.error is not None:
+                    text = sample.inputs["text"] if sample else "?"
+                    raise RunError(f"'{text}' can't be embedded: {prediction.error.message}")
+                vectors.append(np.asarray(prediction.output, dtype=np.float32))
+        found = self._engines.processes.share(np.stack(vectors) if vectors else None)
+        return found[[distinct[text] for text in texts]]
+
+    def samples(self, source: Source, label: str) -> Iterator[Outcome]:
+        """Samples of another split with their embeddings; only the main process yields."""
+        with closing(self._engines.engine(label).run(source)) as outcomes:
+            yield from outcomes
+
+
+class _Texts:
+    """Texts as samples, in one window."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._texts = texts
+        self.ids = [f"text-{number}" for number in range(len(texts))]
+
+    def windows(self) -> Iterator[Samples]:
+        yield self
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    def __getitem__(self, index: int) -> Sample:
+        return Sample(self.ids[index], {"text": self._texts[index]}, "", self.ids[index])
