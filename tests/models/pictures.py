@@ -2,41 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from PIL import Image as Pillow
 
+from harness.data.image import DecodedImage
 from harness.models import TrainedAdapter, load
 from harness.models.dual_encoder import DualEncoder
-from harness.types import Image, Sample
+from harness.types import Sample
 from tests.tasks import task_of
 
 
-class Picture(Image):
-    """An image in memory."""
-
-    def __init__(self, image: Pillow.Image) -> None:
-        self.image = image
-
-    def digest(self) -> str:
-        return hashlib.sha256(self.image.tobytes()).hexdigest()
-
-    def size(self) -> tuple[int, int]:
-        return self.image.size
-
-    def load(self) -> Pillow.Image:
-        return self.image.copy()
-
-
-def picture(seed: int = 0, size: tuple[int, int] = (30, 20)) -> Picture:
+def picture(seed: int = 0, size: tuple[int, int] = (30, 20)) -> DecodedImage:
     """Coloured noise of this width and height."""
     width, height = size
-    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    return Picture(Pillow.fromarray(pixels))
+    return DecodedImage(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
 def image_sample(seed: int = 0, size: tuple[int, int] = (30, 20), *, target: Any = "a dog") -> Sample:
@@ -55,7 +38,7 @@ def dual_encoder(
     classes: Sequence[str] | None = None,
     adapter: TrainedAdapter | None = None,
     dtype: str = "auto",
-    **sections: Any,
+    sections: Mapping[str, Any] = MappingProxyType({}),
 ) -> Any:
     """The checkpoint in `folder`, ready for a task of this kind on the CPU; `sections` are its others."""
     metrics = {"retrieval": "recall@1"}.get(kind, "accuracy")

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
+from harness.data.image import DecodedImage
 from harness.errors import AdapterError, RowError
 from harness.models import load
 from harness.models.base import Adapter
 from harness.types import Sample
-from tests.models.pictures import Picture, image_sample, text_sample
+from tests.models.pictures import image_sample, text_sample
 from tests.models.tiny_clip import pixels_checkpoint
 from tests.tasks import task_of
 
@@ -25,22 +26,22 @@ def pixels(folder: Path, *, column: str = "image", **options: Any) -> Adapter:
     return load(task, base=folder, device="cpu")
 
 
-def embedding(made: Adapter, picture: Picture) -> Any:
-    [output] = made.predict(made.encode([Sample("a", {"image": picture}, "", "")]))
+def embedding(made: Adapter, image: DecodedImage) -> Any:
+    [output] = made.predict(made.encode([Sample("a", {"image": image}, "", "")]))
     return output.output
 
 
 def test_pixels_are_means_row_by_row_between_zero_and_one(tmp_path: Path) -> None:
     grey = np.array([[0, 0, 255, 255], [0, 0, 255, 255], [51, 153, 0, 0], [51, 153, 0, 0]], np.uint8)
-    picture = Picture(Pillow.fromarray(grey).convert("RGB"))
-    found = embedding(pixels(tmp_path, size=2), picture)
+    image = DecodedImage(grey)
+    found = embedding(pixels(tmp_path, size=2), image)
     assert found.dtype == np.float32
     assert found.tolist() == pytest.approx([0.0, 1.0, 0.4, 0.0])
 
 
 def test_colours_stand_beside_each_other(tmp_path: Path) -> None:
     made = pixels(tmp_path, size=2, greyscale=False)
-    found = embedding(made, Picture(Pillow.new("RGB", (5, 3), (255, 0, 51))))
+    found = embedding(made, DecodedImage(Pillow.new("RGB", (5, 3), (255, 0, 51))))
     assert found.tolist() == pytest.approx([1.0, 0.0, 0.2] * 4)
 
 
