@@ -129,9 +129,9 @@ class DualEncoder(Adapter):
         """
         import torch
 
-        what = self._embeds(batch.samples[0])
+        embed = getattr(self.model, f"get_{self._embeds(batch.samples[0])}_features")
         with torch.inference_mode(), quiet():
-            found = getattr(self.model, f"get_{what}_features")(**self._inputs(batch.tensors)).pooler_output
+            found = embed(**self._inputs(batch.tensors)).pooler_output
         vectors = found.float().cpu()
         if not vectors.isfinite().all():
             raise PredictionError("the network computes NaN or infinity")
