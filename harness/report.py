@@ -11,10 +11,14 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from harness.evaluation.forms import form_of
+from harness.evaluation.per_class import per_class
+from harness.evaluation.per_class_table import per_class_text
 from harness.evaluation.statistics import MIN_CLUSTERS
 from harness.evaluation.trained import chosen
 from harness.evaluation.worst import costliest_text
 from harness.models.base import Rendered
+from harness.outcome import Shown
 from harness.results.record import MetricPart, Record, TrainPart
 from harness.results.store import SHORT_LENGTH, Store
 from harness.types import Sample
@@ -28,14 +32,16 @@ def console() -> Console:
     return terminal if terminal.is_terminal else Console(width=max(80, terminal.width))
 
 
-def run_report(records: Sequence[Record], store: Store, cells: Sequence[Mapping[str, Any]]) -> RenderableType:
-    """The table of runs, the costliest samples of the worst one, failures, and what to do next."""
-    worst = max(range(len(records)), key=lambda at: _badness(records[at]))
-    samples = store.samples(records[worst].run_id)
-    parts: list[RenderableType] = [score_table(records, cells), *legend(records)]
-    parts += costliest_text(records[worst], samples, cell_text(cells[worst]))
+def run_report(runs: Sequence[Shown], store: Store) -> RenderableType:
+    """The table of runs, the costliest samples of the worst model's, failures, and what to do next."""
+    records, cells = [run.record for run in runs], [run.cell for run in runs]
+    own = [run for run in runs if not run.beside]
+    worst = max(own, key=lambda run: _badness(run.record))
+    samples = store.samples(worst.record.run_id)
+    parts: list[RenderableType] = [score_table(records, cells), *legend([run.record for run in own])]
+    parts += costliest_text(worst.record, samples, cell_text(worst.cell))
     parts += [line for record in records for line in failures_text(record, store)]
-    return Group(*parts, *_where(records, store, cells))
+    return Group(*parts, *_where(records, store, cells, own[-1].record))
 
 
 def score_table(records: Sequence[Record], cells: Sequence[Mapping[str, Any]]) -> Table:
@@ -122,14 +128,14 @@ def failures_text(record: Record, store: Store) -> Iterable[RenderableType]:
 
 
 def _where(
-    records: Sequence[Record], store: Store, cells: Sequence[Mapping[str, Any]]
+    records: Sequence[Record], store: Store, cells: Sequence[Mapping[str, Any]], last: Record
 ) -> Iterable[RenderableType]:
     yield Text(f"\nRecorded in {store.root}/ (records in runs/, every sample in samples/):", style="bold")
     short = [record.run_id[:SHORT_LENGTH] for record in records]
     for name, cell in zip(short, cells, strict=True):
         yield Text(f"  {name}  {cell_text(cell)}".rstrip())
-    yield Text(f"Look closer: harness show {short[-1]}")
-    yield Text(f"Compare:     harness compare {short[-1]} OTHER_RUN")
+    yield Text(f"Look closer: harness show {last.run_id[:SHORT_LENGTH]}")
+    yield Text(f"Compare:     harness compare {last.run_id[:SHORT_LENGTH]} OTHER_RUN")
 
 
 def _badness(record: Record) -> float:
@@ -154,18 +160,21 @@ def record_report(record: Record, store: Store) -> RenderableType:
     settings = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in _facts(record, store):
         settings.add_row(name, Text(value, overflow="fold"))
+    samples = store.samples(record.run_id)
     return Group(
         score_table([record], [record.params]),
         *legend([record]),
         Text(),
         settings,
-        *costliest_text(record, store.samples(record.run_id)),
+        *per_class_text(per_class(record, samples)),
+        *costliest_text(record, samples),
         *failures_text(record, store),
     )
 
 
 def _facts(record: Record, store: Store) -> Iterable[tuple[str, str]]:
     model, data, generate = record.model, record.data, record.spec.get("generate", {})
+    generate = generate if form_of(record) == "text" else {}
     yield "run", record.run_id
     yield "model", _joined(model.checkpoint, model.revision, model.adapter, model.dtype)
     if record.train is not None:

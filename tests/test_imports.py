@@ -40,6 +40,7 @@ LAYERS: tuple[tuple[frozenset[str], ...], ...] = (
             "hub",
             "doctor",
             "listing",
+            "plots",
             "report outcome tuning tuning_report plan_report",
         )
     ),

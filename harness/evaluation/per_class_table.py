@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rich.console import RenderableType
 from rich.table import Table
@@ -20,14 +20,13 @@ def per_class_text(found: PerClass | None) -> Iterable[RenderableType]:
     """Tables that fit 80 columns; names are never read as markup. Nothing for a kind without classes."""
     if found is None:
         return
-    yield Text()
+    yield from (Text(), _title(f"{found.measure.capitalize()} by class", "the worst", found.classes))
     yield _worst(found)
     if found.confusions:
-        yield Text()
+        yield from (Text(), _title("Most often confused", "the first", found.confusions))
         yield _confused(found.confusions)
     if found.calibration is not None:
-        yield Text()
-        yield _calibrated(found.calibration)
+        yield from (Text(), _calibrated(found.calibration))
 
 
 def class_name(name: str, width: int = NAME_WIDTH) -> Text:
@@ -38,10 +37,14 @@ def class_name(name: str, width: int = NAME_WIDTH) -> Text:
     return text
 
 
+def _title(what: str, order: str, rows: Sequence[object]) -> Text:
+    """A line of its own: a table's title would be broken at the table's width."""
+    count = len(rows)
+    return Text(f"{what}, {f'{order} {SHOWN} of {count:,}' if count > SHOWN else f'all {count}'}", "bold")
+
+
 def _worst(found: PerClass) -> Table:
-    count = len(found.classes)
-    which = f"the worst {SHOWN} of {count:,}" if count > SHOWN else f"all {count}"
-    table = _table(f"{found.measure.capitalize()} by class, {which}", "class")
+    table = _table("class")
     for heading in ("samples", found.measure):
         table.add_column(heading, justify="right")
     if found.measure == "accuracy":
@@ -57,9 +60,7 @@ def _row(one: ClassScore) -> list[RenderableType]:
 
 
 def _confused(confusions: tuple[Confusion, ...]) -> Table:
-    count = len(confusions)
-    which = f"the first {SHOWN} of {count:,} pairs" if count > SHOWN else "all pairs"
-    table = _table(f"Most often confused, {which}", "is", "taken for")
+    table = _table("is", "taken for")
     table.add_column("samples", justify="right")
     table.add_column("of the class", justify="right")
     for one in confusions[:SHOWN]:
@@ -74,8 +75,8 @@ def _calibrated(found: Calibration) -> Text:
     )
 
 
-def _table(title: str, *names: str) -> Table:
-    table = Table(title=Text(title, style="bold"), title_justify="left", box=None, pad_edge=False)
+def _table(*names: str) -> Table:
+    table = Table(box=None, pad_edge=False)
     for name in names:
         table.add_column(name, no_wrap=True)
     return table

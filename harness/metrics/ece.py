@@ -28,7 +28,8 @@ class ExpectedCalibrationError(WeightedMetric):
     """|accuracy - mean confidence| in 15 bins of equal width, weighted by their samples, in percent.
 
     The confidence is the first class's probability. An answer that has none (a class by its name alone)
-    isn't scored.
+    isn't scored. The terms are absolute, so chance alone adds to them, the more the fewer samples a bin has,
+    and resampling adds to it once more: the interval says how far the estimate moves, and never reaches 0.
     """
 
     name: ClassVar[str] = "ece"
