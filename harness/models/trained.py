@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -80,15 +81,7 @@ class TrainedAdapter:
 
         An adapter from elsewhere doesn't tell, and passes.
         """
-        base = self._manifest.get("base")
-        if not isinstance(base, dict) or base.get("digest") == checkpoint.digest():
-            return
-        revision = f" (revision {base['revision']})" if base.get("revision") else ""
-        raise AdapterError(
-            f"the adapter {self.name} was not trained on {checkpoint.name} as it is now",
-            f"It was trained on {base.get('checkpoint')}{revision}: name that with --model. If it is the "
-            "same, its files have changed since.",
-        )
+        check_base(f"the adapter {self.name}", self._manifest, checkpoint)
 
     def apply(self, model: Any) -> None:
         """Put the adapter into a freshly loaded transformers model, in place, in evaluation mode.
@@ -133,6 +126,19 @@ class TrainedAdapter:
         for path in self._weight_files:
             total.update(f"\n{path.name} {content_digest(path)}".encode())
         return total.hexdigest()
+
+
+def check_base(what: str, manifest: Mapping[str, Any], checkpoint: Checkpoint) -> None:
+    """Raises AdapterError when a fine-tune's manifest says that it was trained on other files than these."""
+    base = manifest.get("base")
+    if not isinstance(base, dict) or base.get("digest") == checkpoint.digest():
+        return
+    revision = f" (revision {base['revision']})" if base.get("revision") else ""
+    raise AdapterError(
+        f"{what} was not trained on {checkpoint.name} as it is now",
+        f"It was trained on {base.get('checkpoint')}{revision}: name that with --model. If it is the "
+        "same, its files have changed since.",
+    )
 
 
 def resolve_adapter(name: str, *, base: Path, offline: bool) -> TrainedAdapter:

@@ -36,6 +36,7 @@ def card(manifest: Mapping[str, Any], adapter: Adapter, present: Collection[str]
         _summary(task, name, manifest, whole=whole),
         "The licence of the base model applies.",
         "## Scores\n\n" + scores(manifest),
+        "They are the fine-tune's, before the interpolation." if "interpolate" in manifest else "",
         "## Training\n\n" + settings(manifest, adapter),
         f"![Loss and score over the steps]({PNG})" if PNG in present else "",
         "## How to load it\n\n" + usage(base, dtype, adapter, whole=whole, extra=EXTRA_PARAMETERS in present),
@@ -84,9 +85,15 @@ def _summary(task: str, name: str, manifest: Mapping[str, Any], *, whole: bool) 
     spec = manifest.get("spec") or {}
     merged = "A LoRA fine-tune, merged into the weights," if "merged" in manifest else "A full fine-tune"
     what = merged if whole else "A LoRA adapter"
+    share = manifest.get("interpolate")
     path = _data_path(spec)
     data = path if _dataset(manifest) or path.startswith("synthetic:") else PurePath(path).name
     lines = [f"{what} of `{name}` for the task `{task}`" + (f", trained on `{data}`." if data else ".")]
+    if share is not None:
+        lines.append(
+            f"The weights are {share:g} of the way from the base's weights to the fine-tune's (WiSE-FT, "
+            "Wortsman et al. 2022)."
+        )
     if spec.get("description"):
         lines.append(str(spec["description"]))
     return " ".join(lines)

@@ -1,4 +1,5 @@
-"""An adapter merged into its base: a whole checkpoint that needs neither PEFT nor the harness.
+"""A fine-tune as a whole checkpoint that needs neither PEFT nor the harness: an adapter merged into its base,
+or weights between a base and its fine-tune.
 
 Merging happens in float32 only. In half precision it would round the weights, and what was scored with the
 adapter beside them would not be what is exported.
@@ -8,72 +9,116 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.data.probe import probe_samples
-from harness.errors import AdapterError, SampleError, UsageError
-from harness.models.base import Adapter, Batch
+from harness.errors import AdapterError, UsageError
+from harness.models.base import Adapter
 from harness.models.checkpoint import Checkpoint, resolve
+from harness.models.head import Head
 from harness.models.trained import MANIFEST, TrainedAdapter
-from harness.models.weights import Weights, quiet
-from harness.spec.kinds import KINDS
+from harness.models.weights import Weights
 from harness.training.curve import CSV, PNG
 from harness.training.folders import new_folder
+from harness.training.interpolate import interpolate, new_head, snapshot
 from harness.training.output import describe, save_checkpoint
+from harness.training.parity import LIMIT, Parity, Probe, distance
 from harness.training.usage import base_name
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-LIMIT = 1e-5
-"""Largest difference of logits that float32's rounding explains."""
+SHARE = "interpolate"
+"""The manifest's key of the fine-tune's share in the weights."""
 
 
-@dataclass(frozen=True)
-class Parity:
-    """How far logits on probe samples moved: by merging (`merged`), and by saving and loading (`reloaded`).
-
-    Largest absolute differences, as a share of the largest logit when that is above one.
-    """
-
-    merged: float
-    reloaded: float
-    limit: float = LIMIT
-
-
-def export(adapter: Adapter, out: Path, dtype: str = "float32") -> Parity:
+def export(adapter: Adapter, out: Path, dtype: str = "float32", share: float = 1.0) -> Parity:
     """Merge the trained adapter that `adapter.weights` has into its checkpoint, and write that to `out`.
 
-    One network is in memory at a time. Raises AdapterError when there is nothing to merge, when merging would
-    round, and when the merged network doesn't say the same (nothing is written then); UsageError when `out`
-    holds something else.
+    A `share` below one leaves the rest of the way to the base's weights (WiSE-FT). One network is in memory
+    at a time, and then the base's weights besides. Raises AdapterError when there is nothing to merge, when
+    merging would round, when a new head has nothing to be interpolated with, and when the merged network
+    doesn't say the same (nothing is written then); UsageError when `out` holds something else.
     """
     trained = _mergeable(adapter, dtype)
-    _check_out(out, adapter.weights.checkpoint)
+    checkpoint, head = adapter.weights.checkpoint, adapter.weights.head
+    if share < 1 and head is not None:
+        raise new_head(f"the adapter {trained.name}")
+    _check_out(out, checkpoint)
     adapter.weights.release()
-    probe = copy(adapter)
-    probe.weights = _float32(adapter, adapter.weights.checkpoint.folder)
-    batch = _batch(probe, trained)
-    network = trained.attach(probe.model)
-    before = _logits(probe, batch)
+    working = _with(adapter, checkpoint, head=head)
+    probe = Probe.of(working, trained.manifest().get("spec") or {})
+    base = snapshot(working.model) if share < 1 else {}
+    network = trained.attach(working.model)
+    before = probe.said(working)
     _merge(network, trained)
-    merged = _distance(before, _logits(probe, batch))
+    merged = distance(before, probe.said(working))
+    _check("merging", merged, trained.name)
+    if share < 1:
+        interpolate(working.model, base, share)
+        before = probe.said(working)
+    del network, base
+    told = _manifest("lora", checkpoint, trained.manifest())
+    told["merged"] = {"name": base_name(trained.name, trained.revision), "digest": trained.digest()}
+    return Parity(merged, _written(out, working, probe, before, trained.folder, told, share))
+
+
+def export_between(
+    tuned: Adapter, manifest: Mapping[str, Any], base: Checkpoint, out: Path, dtype: str, share: float
+) -> Parity:
+    """Write what is `share` of the way from a base's weights to those of its full fine-tune (WiSE-FT).
+
+    `manifest` is the fine-tune's, empty for one from elsewhere. Raises AdapterError when the two are not of
+    one architecture or the result would be rounded, UsageError when `out` holds something else.
+    """
+    checkpoint = tuned.weights.checkpoint
+    _refuse_rounding(base, dtype)
+    if manifest.get("head"):
+        raise new_head(checkpoint.name)
+    for source in (base, checkpoint):
+        _check_out(out, source)
+    tuned.weights.release()
+    start, working = snapshot(_with(tuned, base).model), _with(tuned, checkpoint)
+    interpolate(working.model, start, share)
+    probe = Probe.of(working, manifest.get("spec") or {})
+    said, name = probe.said(working), base_name(checkpoint.name, checkpoint.revision)
+    told = _manifest("full", base, manifest)
+    told["interpolated"] = {"name": name, "digest": checkpoint.digest()}
+    return Parity(0.0, _written(out, working, probe, said, checkpoint.folder, told, share))
+
+
+def _written(
+    out: Path,
+    working: Adapter,
+    probe: Probe,
+    before: Sequence[Tensor],
+    source: Path,
+    manifest: Mapping[str, Any],
+    share: float,
+) -> float:
+    """Write the network of `working`, its manifest and the curve of `source`; how far it is from what it said
+    `before` when it is loaded again."""
     with new_folder(out) as writing:
-        save_checkpoint(writing, probe.model, adapter.weights)
+        save_checkpoint(writing, working.model, working.weights)
         for name in (CSV, PNG):
-            if (trained.folder / name).is_file():
-                shutil.copyfile(trained.folder / name, writing / name)
-        describe(writing, adapter, _manifest(adapter, trained), whole=True)
-        del network
-        probe.weights.release()
-        probe.weights = _float32(adapter, writing)
-        parity = Parity(merged, _distance(before, _logits(probe, batch)))
-        _check(parity, trained)
-    return parity
+            if (source / name).is_file():
+                shutil.copyfile(source / name, writing / name)
+        told = {SHARE: share} if share < 1 else {}
+        describe(writing, working, {**manifest, **told}, whole=True)
+        working.weights.release()
+        reloaded = _with(working, resolve(str(writing), None, base=writing, offline=True))
+        moved = distance(before, probe.said(reloaded))
+        _check("saving and loading", moved, source.name)
+    return moved
+
+
+def _with(adapter: Adapter, checkpoint: Checkpoint, head: Head | None = None) -> Adapter:
+    """The adapter with a checkpoint in float32, without what was trained, where its own would be."""
+    made, weights = copy(adapter), adapter.weights
+    made.weights = Weights(checkpoint, "float32", weights.device, weights.attention, head=head)
+    return made
 
 
 def _mergeable(adapter: Adapter, dtype: str) -> TrainedAdapter:
@@ -83,79 +128,38 @@ def _mergeable(adapter: Adapter, dtype: str) -> TrainedAdapter:
         raise AdapterError(
             f"there is nothing to merge into {weights.checkpoint.name}", "Name an adapter with --adapter."
         )
+    _refuse_rounding(weights.checkpoint, dtype)
+    weights.adapter.check_base(weights.checkpoint)
+    return weights.adapter
+
+
+def _refuse_rounding(base: Checkpoint, dtype: str) -> None:
     if dtype != "float32":
         raise AdapterError(
             f"merging in {dtype} would round the weights, and the result would not say what was scored",
             "Export in float32. To save memory, use the adapter beside a checkpoint in half precision.",
         )
-    if "quantization_config" in weights.checkpoint.config():
+    if "quantization_config" in base.config():
         raise AdapterError(
-            f"{weights.checkpoint.name} is quantised, so merging would round the adapter away",
+            f"{base.name} is quantised, so merging would round the fine-tune away",
             "Name the checkpoint that it was quantised from with --model.",
         )
-    weights.adapter.check_base(weights.checkpoint)
-    return weights.adapter
 
 
 def _check_out(out: Path, base: Checkpoint) -> None:
     """What stands there is replaced, so it has to be an export: what was trained can't be made again."""
     if out.resolve() == base.folder.resolve():
-        raise UsageError(
-            f"{out} is the checkpoint that the adapter belongs to", "Name another folder with --out."
-        )
+        raise UsageError(f"{out} belongs to what is exported", "Name another folder with --out.")
     if out.exists() and not _is_export(out) and not (out.is_dir() and not any(out.iterdir())):
         raise UsageError(f"{out} exists and is not an exported checkpoint", "Name another folder with --out.")
 
 
 def _is_export(folder: Path) -> bool:
     try:
-        return "merged" in json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        return "merged" in manifest or "interpolated" in manifest
     except (OSError, ValueError):  # nothing that this code wrote
         return False
-
-
-def _float32(adapter: Adapter, folder: Path) -> Weights:
-    """The checkpoint in `folder` in float32, without an adapter, where the adapter's own would be."""
-    weights = adapter.weights
-    checkpoint = weights.checkpoint
-    if folder != checkpoint.folder:
-        checkpoint = resolve(str(folder), None, base=folder, offline=True)
-    return Weights(checkpoint, "float32", weights.device, weights.attention)
-
-
-def _batch(adapter: Adapter, trained: TrainedAdapter) -> Batch:
-    """Probe samples of the kind that the adapter was trained for, else of one that its family can do."""
-    info, spec = adapter.info, trained.manifest().get("spec") or {}
-    columns = (spec.get("data") or {}).get("columns") or info.modalities
-    able = [
-        inputs
-        for kind in KINDS.values()
-        if kind.mode in info.modes and info.modalities >= {*(inputs := kind.columns(info.modalities))}
-    ]
-    inputs = KINDS[spec["kind"]].columns(columns) if spec.get("kind") in KINDS else able[0]
-    language = (spec.get("generate") or {}).get("language") or "en"
-    try:
-        return adapter.encode(probe_samples(inputs, language), with_targets=True)
-    except SampleError as error:
-        raise AdapterError(f"no probe sample can be made for {info.family}: {error}") from error
-
-
-def _logits(adapter: Adapter, batch: Batch) -> list[Tensor]:
-    """All logits that the loss is made of, on the CPU."""
-    import torch
-
-    found: list[Any] = []
-
-    def keep(_module: Any, _inputs: Any, output: Any) -> None:
-        found.append(output["logits" if "logits" in output else "logits_per_image"].float().cpu())
-
-    hook = adapter.model.register_forward_hook(keep)
-    try:
-        with torch.inference_mode(), quiet():
-            adapter.loss(adapter.model, batch)
-    finally:
-        hook.remove()
-    return found
 
 
 def _merge(network: Any, trained: TrainedAdapter) -> None:
@@ -168,31 +172,16 @@ def _merge(network: Any, trained: TrainedAdapter) -> None:
         ) from error
 
 
-def _distance(before: Sequence[Tensor], after: Sequence[Tensor]) -> float:
-    pairs = list(zip(before, after, strict=True))
-    largest = max(1.0, *(float(tensor.abs().max()) for tensor in before))
-    return max(float((one - other).abs().max()) for one, other in pairs) / largest
+def _check(what: str, moved: float, name: str) -> None:
+    if not moved <= LIMIT:  # NaN is refused too
+        raise AdapterError(
+            f"{what} the adapter {name} changes the logits by {moved:.2g}, more than {LIMIT:.0e}",
+            "Nothing was written. Use the adapter beside its base with --adapter.",
+        )
 
 
-def _check(parity: Parity, trained: TrainedAdapter) -> None:
-    for what, value in (("merging", parity.merged), ("saving and loading", parity.reloaded)):
-        if not value <= parity.limit:  # NaN is refused too
-            raise AdapterError(
-                f"{what} the adapter {trained.name} changes the logits by {value:.2g}, more than "
-                f"{parity.limit:.0e}",
-                "Nothing was written. Use the adapter beside its base with --adapter.",
-            )
-
-
-def _manifest(adapter: Adapter, trained: TrainedAdapter) -> dict[str, Any]:
-    """The adapter's manifest, filled in for one from elsewhere, and what was merged."""
-    checkpoint = adapter.weights.checkpoint
-    base = {
-        "checkpoint": checkpoint.name,
-        "revision": checkpoint.revision,
-        "digest": checkpoint.digest(),
-    }
-    merged = {"name": base_name(trained.name, trained.revision), "digest": trained.digest()}
-    told = {"method": "lora", "base": base} | trained.manifest()
-    told["base"] = {key: value for key, value in told["base"].items() if key != "path"}  # from the adapter's
-    return told | {"dtype": "float32", "merged": merged}
+def _manifest(method: str, base: Checkpoint, trained: Mapping[str, Any]) -> dict[str, Any]:
+    """The fine-tune's manifest, filled in for one from elsewhere; its path to the base isn't the export's."""
+    of = {"checkpoint": base.name, "revision": base.revision, "digest": base.digest()}
+    told = {"method": method, "base": of, **trained, "dtype": "float32"}
+    return told | {"base": {key: value for key, value in told["base"].items() if key != "path"}}

@@ -38,13 +38,18 @@ def fresh(folder: Path, *, dtype: str = "auto", trained: Path | None = None) -> 
 def moved(adapter: Adapter, **train: Any) -> Tuning:
     """Its network prepared and changed as if it had been trained; in evaluation mode."""
     tuning = prepare(adapter.model, adapter.info, Train(steps=1, **train))
+    nudge(tuning.network)
+    return tuning
+
+
+def nudge(network: Any) -> None:
+    """Change what is trained of a network, and leave it in evaluation mode."""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
-        for parameter in tuning.network.parameters():
+        for parameter in network.parameters():
             if parameter.requires_grad:
                 parameter += 0.05 * torch.randn(parameter.shape, generator=generator).to(parameter.dtype)
-    tuning.network.eval()
-    return tuning
+    network.eval()
 
 
 def said(adapter: Adapter, network: Any = None) -> torch.Tensor:
