@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import AdapterError, MediaError, PredictionError, RowError
 from harness.models.base import Adapter, AdapterInfo, Batch, Rendered
 from harness.models.class_names import Fitted
+from harness.models.class_targets import ClassTargets
+from harness.models.finite import check_finite
 from harness.models.head import MODULES
 from harness.models.masks import mask
 from harness.models.weights import Weights, quiet, single_thread
-from harness.registry import near
 from harness.types import Audio, Image, Json, Output, Sample
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class Classifier(Adapter):
         self._fitted = Fitted.of(weights, classes, multilabel=asked)
         self.weights, self.classes = self._fitted.weights, self._fitted.classes
         self.multilabel = asked or self.weights.config.problem_type == MULTILABEL
-        self._numbers = {name: number for number, name in enumerate(self.classes)}
+        self._targets = ClassTargets(self.classes, multilabel=self.multilabel)
         self._head_state = (task.train.parts if task.train else {}).get("head")
         reader = "AutoImageProcessor" if self.modality == "image" else "AutoFeatureExtractor"
         self._processor = weights.preprocessor(reader)
@@ -103,10 +104,11 @@ class Classifier(Adapter):
         with single_thread():
             features = self._features(samples, media)
         seconds = time.perf_counter() - started
-        _check_finite(samples, features)
+        check_finite(samples, features, "features that are")
         lengths = [len(clip) for clip in media] if self.modality == "audio" else []
-        targets = {"labels": self._labels(samples)} if with_targets else {}
-        return Batch(samples, features | targets, {"lengths": lengths}, seconds)
+        if with_targets:
+            features["labels"] = self._targets.tensor(samples, apart=self.multilabel)
+        return Batch(samples, features, {"lengths": lengths}, seconds)
 
     def prepare(self) -> None:
         """Load the network, so that loading doesn't count as prediction time."""
@@ -210,26 +212,6 @@ class Classifier(Adapter):
                 f"sample '{sample.id}' has {seconds:.3f} s of audio, of which no features can be made"
             ) from error
 
-    def _labels(self, samples: Sequence[Sample]) -> Any:
-        import torch
-
-        rows = [[self._number(sample, name) for name in _names(sample)] for sample in samples]
-        if self.multilabel:
-            labels = torch.zeros(len(rows), len(self.classes))
-            for label, row in zip(labels, rows, strict=True):
-                label[row] = 1.0
-            return labels
-        for sample, row in zip(samples, rows, strict=True):
-            if len(row) != 1:
-                raise RowError(f"sample '{sample.id}' has {len(row)} classes where one is right")
-        return torch.tensor([number for [number] in rows])
-
-    def _number(self, sample: Sample, name: str) -> int:
-        if name not in self._numbers:
-            hint = near(name, self._numbers)
-            raise RowError(f"sample '{sample.id}' is of no class of the task: '{name}'. {hint}".strip())
-        return self._numbers[name]
-
     def _logits(self, network: Any, batch: Batch) -> Any:
         """Logits of the task's classes, float32 (samples, classes)."""
         import torch
@@ -290,13 +272,6 @@ def _stacked(clips: Sequence[dict[str, Any]]) -> dict[str, Any]:
         name: torch.nn.utils.rnn.pad_sequence([clip[name][0] for clip in clips], batch_first=True)
         for name in clips[0]
     }
-
-
-def _check_finite(samples: Sequence[Sample], tensors: Mapping[str, Any]) -> None:
-    for tensor in tensors.values():
-        for sample, finite in zip(samples, tensor.isfinite().flatten(1).all(1).tolist(), strict=True):
-            if not finite:
-                raise MediaError(f"sample '{sample.id}' has features that are NaN or infinite")
 
 
 def _names(sample: Sample) -> list[str]:
