@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from harness.errors import ResultError
+from harness.errors import HarnessError, ResultError
 from harness.evaluation.comparable import RunData
 from harness.evaluation.compare import Comparison, compare
 from harness.evaluation.kept import KeptCheck
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from harness.training.fine_tune import FineTuned
 
 SUBJECT = "The fine-tune"
+THE_MODEL = "the checkpoint"
+"""What tables call the task's model beside its baselines."""
 
 
 @dataclass(frozen=True)
@@ -44,14 +46,41 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class BaselineResult:
+    """What came of a baseline: its record, or why there is none."""
+
+    name: str
+    record: Record | None = None
+    error: HarnessError | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """{"name", "run"}, or {"name", "error"}."""
+        if self.error is not None:
+            return {"name": self.name, "error": self.error.message}
+        return {"name": self.name, "run": self.record and self.record.model_dump(mode="json")}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A run as a line of the table of scores: `cell` tells it from the others, `beside` says it's a
+    baseline's."""
+
+    record: Record
+    cell: Mapping[str, Any]
+    beside: bool = False
+
+
+@dataclass(frozen=True)
 class CellResult:
-    """What came of one cell. `record` is that of its model; the rest is there when it was fine-tuned."""
+    """What came of one cell. `record` is that of its model, `baselines` are what it is to be read beside; the
+    rest is there when it was fine-tuned."""
 
     cell: ResolvedTask
     record: Record
     made: FineTuned | None = None
     pair: Pair | None = None
     kept: Sequence[KeptCheck] = field(default=())
+    baselines: Sequence[BaselineResult] = field(default=())
 
     @property
     def records(self) -> list[Record]:
@@ -59,11 +88,20 @@ class CellResult:
         return [self.record, self.pair.tuned] if self.pair else [self.record]
 
     @property
+    def shown(self) -> Iterator[Shown]:
+        """The model's run and those of its baselines, told apart where there are any."""
+        yield Shown(self.record, ({"model": THE_MODEL} if self.baselines else {}) | dict(self.cell.cell))
+        for baseline in self.baselines:
+            if baseline.record is not None:
+                yield Shown(baseline.record, {"model": baseline.name} | dict(self.cell.cell), beside=True)
+
+    @property
     def all_records(self) -> Iterator[Record]:
-        """Those of the checks as well."""
+        """Those of the checks and of the baselines as well."""
         yield from self.records
         for check in self.kept:
             yield from (check.base, check.tuned)
+        yield from (baseline.record for baseline in self.baselines if baseline.record)
 
 
 def paired(store: Store, base: Record, tuned: Record) -> Pair:

@@ -78,9 +78,10 @@ def ranked(results: Sequence[CellResult]) -> list[CellResult]:
 
 
 def tuned_table(results: Sequence[CellResult]) -> Table:
-    """Base and fine-tune side by side: a line per cell and metric, and one per check against forgetting."""
+    """Base and fine-tune side by side: a line per cell and metric, then its checks against forgetting, then
+    its baselines, which have one score each."""
     record = results[0].record
-    named = len(results) > 1 or any(result.kept for result in results)
+    named = len(results) > 1 or any(result.kept or result.baselines for result in results)
     title = escape(f"{record.task}: {record.model.checkpoint}")
     table = Table(title=title, title_justify="left")
     if named:
@@ -91,6 +92,9 @@ def tuned_table(results: Sequence[CellResult]) -> Table:
     for result in results:
         for row in _rows(result):
             table.add_row(*(row if named else row[1:]))
+        table.add_section()
+        for row in _baseline_rows(result):
+            table.add_row(*row)
         table.add_section()
     return table
 
@@ -107,6 +111,14 @@ def _rows(result: CellResult) -> Iterator[tuple[RenderableType, ...]]:
         verdict = Text(f"\n{check.verdict}", style=STYLES.get(check.verdict, "yellow"))
         pair = Pair(check.base, check.tuned, {}, check.refusal)
         yield Text(check.keep.name) + verdict, *_figures(pair, check.base.primary, check.comparison)
+
+
+def _baseline_rows(result: CellResult) -> Iterator[tuple[RenderableType, ...]]:
+    for baseline in result.baselines:
+        name = Text(f"baseline: {baseline.name}")
+        for metric, part in baseline.record.metrics.items() if baseline.record else ():
+            yield name, metric_name(metric, part), _score(part), "", ""
+            name = Text()
 
 
 def _figures(
@@ -210,6 +222,9 @@ def _recorded(results: Sequence[CellResult], store: Store) -> Iterable[Renderabl
             base, tuned = (record.run_id[:SHORT_LENGTH] for record in (result.pair.base, result.pair.tuned))
             cell = cell_text(result.cell.cell)
             yield Text(f"  {base} base, {tuned} fine-tune  {cell}".rstrip())
+        for baseline in result.baselines:
+            if baseline.record is not None:
+                yield Text(f"  {baseline.record.run_id[:SHORT_LENGTH]} {baseline.name}")
 
 
 def compare_best(results: Sequence[CellResult]) -> list[str]:

@@ -33,7 +33,7 @@ def test_json_is_one_object_and_the_record(harness, dummy_task, tmp_path):
     dummy_task(n=20)
     done = harness("eval", "task.yaml", "--json", "--results", "here")
     payload = done.json()
-    assert set(payload) == {"runs", "comparison"}
+    assert set(payload) == {"runs", "comparison", "baselines"}
     [run] = payload["runs"]
     [stored] = (tmp_path / "here" / "runs").rglob("*.json")
     assert json.loads(stored.read_text()) == run
