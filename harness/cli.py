@@ -144,9 +144,16 @@ def _device(sub: argparse.ArgumentParser) -> None:
 
 
 def _export_arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("adapter", metavar="ADAPTER", help="folder or id of a trained adapter")
+    sub.add_argument("adapter", metavar="ADAPTER", help="folder or id of a fine-tune")
     sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the checkpoint goes")
     sub.add_argument("--model", metavar="ID|DIR", help="its base checkpoint, where the adapter doesn't say")
+    sub.add_argument(
+        "--interpolate",
+        type=_share,
+        default=1.0,
+        metavar="A",
+        help="weights between the base's (0) and the fine-tune's (1, the default), as in WiSE-FT",
+    )
     sub.add_argument("--dtype", default="float32", choices=DTYPES, help="only float32 doesn't round")
     _device(sub)
     _json(sub)
@@ -179,6 +186,14 @@ def _show_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("what", nargs="?", metavar="TASK|RUN", help="a task, or the start of a run's id")
     sub.add_argument("--set", metavar="K=V", action="append", default=[], help="a parameter, or any key")
     sub.add_argument("--schema", action="store_true", help="every key of a task file and its meaning")
+    sub.add_argument(
+        "--plots",
+        type=Path,
+        nargs="?",
+        const=Path(),
+        metavar="DIR",
+        help="draw a run's plots anew (into DIR)",
+    )
     _results(sub)
     _json(sub)
 
@@ -200,6 +215,16 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or not 0 < int(text) < 2**63:
         raise argparse.ArgumentTypeError(f"'{text}' is not a number of samples")
     return int(text)
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:  # NaN is refused too
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number from 0 to 1")
+    return share
 
 
 COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], Callable[..., int]]] = {

@@ -140,17 +140,20 @@ def train(parsed: argparse.Namespace) -> int:
 
 
 def export(parsed: argparse.Namespace) -> int:
-    """Merge an adapter into its base, as a checkpoint of its own."""
+    """Write a fine-tune as a checkpoint of its own."""
     from harness import pipeline
 
-    parity = pipeline.export(parsed.adapter, parsed.out, parsed.dtype, _options(parsed), parsed.model)
+    share = parsed.interpolate
+    parity = pipeline.export(parsed.adapter, parsed.out, parsed.dtype, _options(parsed), parsed.model, share)
     if parsed.json:
-        _print_json({"checkpoint": str(parsed.out), "parity": vars(parity)})
+        _print_json({"checkpoint": str(parsed.out), "interpolate": share, "parity": vars(parity)})
         return 0
-    print(  # noqa: T201
-        f"{parsed.out}: a checkpoint of its own. Its logits differ from the adapter's by at most "
-        f"{max(parity.merged, parity.reloaded):.1e} (limit {parity.limit:.0e})"
-    )
+    moved = f"at most {max(parity.merged, parity.reloaded):.1e} (limit {parity.limit:.0e})"
+    if share < 1:
+        line = f"{share:g} of the way from the base to the fine-tune. Saving moved its logits by {moved}"
+    else:
+        line = f"a checkpoint of its own. Its logits differ from the adapter's by {moved}"
+    print(f"{parsed.out}: {line}")  # noqa: T201
     return 0
 
 
@@ -170,28 +173,75 @@ def score(parsed: argparse.Namespace) -> int:
 
 def _report(parsed: argparse.Namespace, results: Sequence[Any], comparisons: dict[str, Any]) -> int:
     """Print the results; 4 when too many samples failed in one of them."""
+    drawn, where = _plots(parsed, results)
     if parsed.json:
         records = [record.model_dump(mode="json") for result in results for record in result.records]
-        _print_json({"runs": records, **comparisons})
+        beside = [baseline.to_json() for result in results for baseline in result.baselines]
+        _print_json({"runs": records, **comparisons, "baselines": beside, **drawn})
     else:
-        _print_report(parsed, results)
-    return _failed(record for result in results for record in result.all_records)
+        _print_report(parsed, results, where)
+    failed = _failed(record for result in results for record in result.all_records)
+    return _without_a_score(results) or failed
 
 
-def _print_report(parsed: argparse.Namespace, results: Sequence[Any]) -> None:
+def _plots(parsed: argparse.Namespace, results: Sequence[Any]) -> tuple[dict[str, Any], str]:
+    """The results' pictures, for --json and in words. They are derived: a full disk costs nothing else."""
+    from harness import plots
+    from harness.results.store import Store
+
+    points = [
+        plots.Point(result.cell.cell, name, record)
+        for result in results
+        for name, record in (*zip(("base", "fine-tune"), result.records, strict=False), *_others(result))
+    ]
+    try:
+        drawn = plots.draw_results(points, Store(parsed.results))
+    except HarnessError as error:
+        return {}, f"Plots can't be drawn: {error.message}"
+    return ({"plots": [str(file) for file in drawn]} if drawn else {}), plots.drawn_text(drawn)
+
+
+def _others(result: Any) -> list[tuple[str, Any]]:
+    """Names and records of a result's baselines."""
+    return [(baseline.name, baseline.record) for baseline in result.baselines if baseline.record]
+
+
+def _print_report(parsed: argparse.Namespace, results: Sequence[Any], plots: str) -> None:
     from harness import report, tuning_report
     from harness.results.store import Store
 
     store = Store(parsed.results)
     if not any(result.pair for result in results):
-        cells = [result.cell.cell for result in results]
-        report.console().print(report.run_report([result.record for result in results], store, cells))
+        report.console().print(report.run_report([run for result in results for run in result.shown], store))
+        _print_plain(plots)
         return
     report.console().print(tuning_report.tuned_report(results, store))
+    _print_plain(plots)
     asked = tuning_report.Asked(parsed.task, parsed.set, parsed.model)
     commands = tuning_report.next_commands(tuning_report.best(results), asked)
     for command in ("Next:", *commands, *tuning_report.compare_best(results)):
         report.console().print(command, markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_plain(line: str) -> None:
+    """A line of names, never broken and never read as markup."""
+    from harness import report
+
+    if line:
+        report.console().print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _without_a_score(results: Sequence[Any]) -> int:
+    """The exit code of the first baseline that couldn't be scored, each of which is said; else 0."""
+    errors = [
+        (baseline.name, baseline.error)
+        for result in results
+        for baseline in result.baselines
+        if baseline.error is not None
+    ]
+    for name, error in errors:
+        print(f"error: baseline '{name}': {error.message}\n{error.hint}".rstrip(), file=sys.stderr)  # noqa: T201
+    return int(errors[0][1].exit_code) if errors else 0
 
 
 def _failed(records: Iterable[Any]) -> int:
@@ -241,19 +291,42 @@ def list_things(parsed: argparse.Namespace) -> int:
 def show(parsed: argparse.Namespace) -> int:
     """A task, the schema, or a run."""
     from harness import listing, report
-    from harness.results.store import Store
 
     found = listing.details(parsed.what, parsed.schema, parsed.set, parsed.results)
-    if isinstance(found, tuple):
-        title, headings, rows, payload = found
-        shown: Any = report.rows_table(title, headings, rows)
-    else:
-        payload = found.model_dump(mode="json")
-        shown = report.record_report(found, Store(parsed.results))
+    if not isinstance(found, tuple):
+        return _show_run(parsed, found)
+    if parsed.plots is not None:
+        raise _usage("--plots draws runs, not tasks", "Name one: harness show RUN --plots")
+    title, headings, rows, payload = found
     if parsed.json:
         _print_json(payload)
     else:
-        report.console().print(shown)
+        report.console().print(report.rows_table(title, headings, rows))
+    return 0
+
+
+def _show_run(parsed: argparse.Namespace, record: Any) -> int:
+    """A run's record, what it says of each class, and its plots where they are asked for."""
+    from harness import plots, report
+    from harness.evaluation.per_class import per_class
+    from harness.results.store import Store
+
+    store = Store(parsed.results)
+    drawn = []
+    if parsed.plots is not None:
+        folder = plots.plots_folder(store.root, record) if parsed.plots == Path() else parsed.plots
+        drawn = plots.draw_run(record, store.samples(record.run_id), folder, again=True)
+    if parsed.json:
+        classes = per_class(record, store.samples(record.run_id))
+        told = {"per_class": classes.to_json()} if classes else {}
+        pictures = {"plots": [str(file) for file in drawn]} if parsed.plots is not None else {}
+        _print_json({**record.model_dump(mode="json"), **told, **pictures})
+        return 0
+    report.console().print(report.record_report(record, store))
+    if parsed.plots is not None:
+        _print_plain(
+            plots.drawn_text(drawn) or f"Plots: none, a run of kind {record.kind} has nothing to draw"
+        )
     return 0
 
 

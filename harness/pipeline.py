@@ -10,26 +10,27 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from harness import data, models
 from harness.data.loading import Purpose
+from harness.errors import HarnessError
 from harness.evaluation.evaluate import Evaluator, data_part, draft
 from harness.evaluation.score import Scorer
 from harness.evaluation.stored import read_stored
 from harness.models.base import Adapter, Rendered
-from harness.outcome import CellResult, paired
+from harness.outcome import BaselineResult, CellResult, paired
 from harness.processes import Processes
 from harness.results.record import ModelPart, Record, SpeedPart
 from harness.results.store import Store
 from harness.spec.digest import digest_of
-from harness.spec.load import ResolvedTask, kept_cells
+from harness.spec.load import ResolvedTask, baseline_cells, kept_cells
 from harness.spec.training import Keep
 from harness.tuning.bases import Bases, with_weights
-from harness.tuning.exportable import exportable
+from harness.tuning.exportable import exported
 from harness.tuning.lessons import Lessons, needed_data, open_data
 from harness.tuning.made import lineage, trained_model
 from harness.types import Sample
 
 if TYPE_CHECKING:
-    from harness.training.export import Parity
     from harness.training.fine_tune import FineTuned
+    from harness.training.parity import Parity
     from harness.tuning.plan import TrainingPlan
 
 T = TypeVar("T")
@@ -66,12 +67,14 @@ class Part:
 def run(cells: Sequence[ResolvedTask], options: Options, processes: Processes) -> Iterator[CellResult]:
     """Score every cell's model and, where that is asked for, its fine-tune. Only the main process yields."""
     bases, steps = _checked_bases(cells, options), _Steps(options, processes)
+    beside = _bases(replace(options, adapter=None)) if options.adapter else bases
     for number, cell in enumerate(cells, start=1):
         place = f"{number} of {len(cells)}" if len(cells) > 1 else ""
         wanted = options.train and cell.task.train is not None
         found = (steps.fine_tuned if wanted else steps.scored)(cell, bases.of(cell), place)
+        baselines = list(steps.beside(cell, beside, place))
         if found is not None:
-            yield found
+            yield replace(found, baselines=baselines)
 
 
 def train(cells: Sequence[ResolvedTask], options: Options, processes: Processes) -> Iterator[FineTuned]:
@@ -116,6 +119,19 @@ class _Steps:
         tuned.weights.release()
         return self._compared(parts, before, after, made) if self._processes.main else None
 
+    def beside(self, cell: ResolvedTask, bases: Bases, place: str) -> Iterator[BaselineResult]:
+        """Score the cell's baselines; one that can't be scored is said, and costs nothing that was."""
+        for baseline, inner in baseline_cells(cell):
+            try:
+                part = Part(inner, _dataset(inner, self._options))
+                records = self._score([part], bases.of(inner), f"{place} {baseline.name}")
+            except HarnessError as error:
+                if self._processes.world > 1:  # the others may be waiting for this one
+                    raise
+                yield BaselineResult(baseline.name, error=error)
+            else:
+                yield BaselineResult(baseline.name, records[0] if records else None)
+
     def _train(self, lessons: Lessons, base: Adapter, parent: str) -> FineTuned:
         from harness.tuning.training import Training
 
@@ -156,7 +172,7 @@ def score(cell: ResolvedTask, predictions: Path, options: Options) -> Record:
     """Score stored predictions; no model is loaded, and the dataset only when the file has no targets."""
     started = datetime.now(UTC)
     scorer, store = Scorer(cell.task), Store(options.results)
-    stored = read_stored(predictions, lambda: _dataset(cell, options))
+    stored = read_stored(predictions, cell.task, lambda: _dataset(cell, options))
     with store.samples_writer(scorer.schema()) as writer:
         for batch in scorer.rows(stored.outcomes()):
             writer.write(batch)
@@ -199,7 +215,8 @@ def plans(cells: Sequence[ResolvedTask], options: Options, processes: Processes)
 
 def fetch(cells: Sequence[ResolvedTask], options: Options) -> Iterator[tuple[str, int]]:
     """Download what offline runs of these cells need: what was fetched, and its size in bytes."""
-    for cell in _distinct(cells, lambda cell: cell.task.model.model_dump(mode="json")):
+    beside = [inner for cell in cells for _, inner in baseline_cells(cell)]
+    for cell in _distinct([*cells, *beside], lambda cell: cell.task.model.model_dump(mode="json")):
         model = cell.task.model
         checkpoint = models.resolve(model.checkpoint, model.revision, base=cell.base, offline=options.offline)
         models.check_kind(models.family_of(checkpoint, model.family), cell.task.kind)
@@ -213,15 +230,15 @@ def fetch(cells: Sequence[ResolvedTask], options: Options) -> Iterator[tuple[str
             yield f"data {file.path}", file.bytes
 
 
-def export(name: str, out: Path, dtype: str, options: Options, model: str | None) -> Parity:
-    """Merge an adapter into its base, or into `model`, as a checkpoint of its own in the folder `out`.
+def export(
+    name: str, out: Path, dtype: str, options: Options, model: str | None, share: float = 1.0
+) -> Parity:
+    """Write a fine-tune as a checkpoint of its own in the folder `out`: an adapter merged into its base, or
+    into `model`; and, with a `share` below one, that much of the way from the base's weights (WiSE-FT).
 
-    Raises AdapterError where merging would change what the model says.
+    Raises AdapterError where exporting would change what the model says.
     """
-    from harness.training import export as exports
-
-    adapter = models.resolve_adapter(name, base=Path.cwd(), offline=options.offline)
-    return exports.export(exportable(adapter, options.device, options.offline, model), out, dtype)
+    return exported(name, out, dtype, share, device=options.device, offline=options.offline, model=model)
 
 
 def _bases(options: Options) -> Bases:
