@@ -128,6 +128,8 @@ def test_any_name_fits_the_terminal_and_is_read_literally(tmp_path):
     assert found is not None
     text = printed(found)
     assert "[bold]cat[/nope]" in text
+    assert text.count(" 0.0%  ") == 5, "a long name doesn't push numbers out"
+    assert text.count("100.0%\n") == 5
     assert "tab\N{REPLACEMENT CHARACTER}and" in text
     from rich.cells import cell_len
 
