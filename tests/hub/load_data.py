@@ -12,6 +12,7 @@ from typing import Any
 
 from harness.data import fetch, load
 from harness.errors import HarnessError
+from harness.spec.classes import Classes
 from harness.spec.schema import Data
 from harness.types import Audio, Image
 
@@ -22,9 +23,11 @@ def main() -> None:
 
 def answer(job: dict[str, Any]) -> dict[str, Any]:
     data = Data(**job.pop("data"))
+    if "classes" in job:
+        job |= {"classes": Classes(**job["classes"])}
     try:
         if job.pop("do") == "fetch":
-            return {"files": [[file.path, file.bytes] for file in fetch(data, base=Path())]}
+            return {"files": [[file.path, file.bytes] for file in fetch(data, base=Path(), **job)]}
         return loaded(data, job)
     except HarnessError as error:
         kind = type(error).__name__

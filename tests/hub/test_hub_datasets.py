@@ -75,6 +75,43 @@ def test_images_come_with_their_classes(hub: HubServer, ask: Ask) -> None:
     assert not [path for path in hub.downloaded() if path.startswith("train/")]
 
 
+SHARDS = {"path": "org/shards", "columns": {"image": "webp", "target": "cls"}}
+NAMED = {"classes": {"names_file": "classnames.txt"}}
+
+
+def test_names_of_classes_come_from_a_file_beside_the_shards(hub: HubServer, ask: Ask) -> None:
+    options = {"kind": "zero_shot_classification", **NAMED}
+    [fetched] = ask({"do": "fetch", "data": SHARDS, **NAMED})
+    assert [path for path, _ in fetched["files"]] == [
+        *(f"org/shards/{name}" for name in ("test/0.tar", "test/1.tar", "classnames.txt"))
+    ]
+    online, stream = ask(load(SHARDS, options=options), load(SHARDS, options=options, streaming=True))
+    assert online.get("targets") == ["cat", "dog", "emu"], online
+    assert online["class_names"] == stream["class_names"] == ["cat", "dog", "emu"]
+    assert stream["targets"] == online["targets"]
+    hub.stop()
+    [offline] = ask(load(SHARDS, options={**options, "offline": True}))
+    assert offline == online
+
+
+def test_names_that_were_not_fetched_are_asked_for_offline(hub: HubServer, ask: Ask) -> None:
+    options = {"kind": "zero_shot_classification", **NAMED}
+    ask({"do": "fetch", "data": SHARDS})
+    [offline] = ask(load(SHARDS, options={**options, "offline": True}))
+    assert (offline["error"], "classnames.txt" in offline["message"]) == ("RemoteError", True)
+    assert "harness fetch" in offline["hint"]
+
+
+def test_a_file_of_names_that_the_repository_lacks(ask: Ask) -> None:
+    options = {"kind": "linear_probe", "classes": {"names_file": "names.txt"}}
+    loaded, fetched = ask(
+        load(SHARDS, options=options), {"do": "fetch", "data": SHARDS, "classes": options["classes"]}
+    )
+    for answer in (loaded, fetched):
+        assert answer["error"] == "DataError"
+        assert answer["message"] == "org/shards has no file 'names.txt' (classes.names_file)"
+
+
 def test_what_was_fetched_works_with_the_hub_down(hub: HubServer, ask: Ask) -> None:
     [fetched] = ask({"do": "fetch", "data": FLEURS})
     [(path, size)] = fetched["files"]
