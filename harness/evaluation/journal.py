@@ -30,6 +30,7 @@ class Journal:
         self._folder = folder
         self._run = run
         self._segments: list[Path] = []
+        self._scanned: list[int] = []
         self._index: dict[bytes, tuple[int, int]] = {}
         self._failed: dict[bytes, tuple[int, int]] = {}
         self._readers: dict[int, BinaryIO] = {}
@@ -37,17 +38,25 @@ class Journal:
         self._synced = 0.0
 
     def scan(self) -> None:
-        """Read what every process has written so far. Failures count only when they are of this run."""
+        """Read what every process has written since the last scan. Failures count only when they are of this
+        run."""
         self._close_readers()
-        self._segments = sorted(path for path in self._folder.glob("*.jsonl") if path.is_file())
-        self._index.clear()
-        self._failed.clear()
+        found = sorted(path for path in self._folder.glob("*.jsonl") if path.is_file())
+        if not set(self._segments) <= set(found):  # somebody deletes the cache
+            self._forget()
+        self._segments += [path for path in found if path not in self._segments]
+        self._scanned += [0] * (len(self._segments) - len(self._scanned))
         for number, segment in enumerate(self._segments):
             with segment.open("rb") as lines:
+                lines.seek(self._scanned[number])
                 self._scan_segment(number, lines)
 
+    def _forget(self) -> None:
+        for known in (self._segments, self._scanned, self._index, self._failed):
+            known.clear()
+
     def _scan_segment(self, number: int, lines: Iterable[bytes]) -> None:
-        offset = 0
+        offset = self._scanned[number]
         mine = f'"run":"{self._run}"'.encode()
         for line in lines:
             body = _body(line)
@@ -58,6 +67,8 @@ class Journal:
                 elif mine in body:
                     self._failed[key] = (number, offset)
             offset += len(line)
+            if line.endswith(b"\n"):  # else it is being written, or torn
+                self._scanned[number] = offset
 
     def __contains__(self, key: str) -> bool:
         """Whether there is a finished prediction."""

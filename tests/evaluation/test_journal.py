@@ -46,6 +46,51 @@ def test_a_torn_last_line_is_not_a_prediction(tmp_path, cut):
     reader.close()
 
 
+def test_each_scan_reads_what_came_since(tmp_path):
+    first, reader = Journal(tmp_path, "a"), Journal(tmp_path, "b")
+    first.append(rows(0))
+    reader.scan()
+    [segment] = tmp_path.glob("*.jsonl")
+    whole = segment.read_bytes()
+    first.append(rows(1))
+    second = Journal(tmp_path, "c")
+    second.append(rows(2))
+    segment.write_bytes(segment.read_bytes().replace(whole, b"#" * len(whole)))  # it isn't read again
+    reader.scan()
+    assert [key in reader for key in KEYS[:4]] == [True, True, True, False]
+    assert [reader.read(key)["output"] for key in KEYS[1:3]] == ["text 1", "text 2"]
+    for journal in (first, second, reader):
+        journal.close()
+
+
+def test_a_line_that_is_being_written_is_read_when_it_is_whole(tmp_path):
+    writer = Journal(tmp_path, "a")
+    writer.append(rows(0, 1))
+    writer.close()
+    [segment] = tmp_path.glob("*.jsonl")
+    whole = segment.read_bytes()
+    reader = Journal(tmp_path, "b")
+    segment.write_bytes(whole[:-7])
+    reader.scan()
+    assert KEYS[1] not in reader
+    segment.write_bytes(whole)
+    reader.scan()
+    assert reader.read(KEYS[1])["output"] == "text 1"
+    reader.close()
+
+
+def test_a_cache_that_was_deleted_has_nothing(tmp_path):
+    writer = Journal(tmp_path, "a")
+    writer.append(rows(0))
+    writer.close()
+    reader = scanned(tmp_path)
+    for segment in tmp_path.glob("*.jsonl"):
+        segment.unlink()
+    reader.scan()
+    assert KEYS[0] not in reader
+    reader.close()
+
+
 def test_a_flipped_bit_is_not_a_prediction(tmp_path):
     journal = Journal(tmp_path, "a")
     journal.append(rows(0, 1))
