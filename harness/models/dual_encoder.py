@@ -116,7 +116,7 @@ class DualEncoder(Adapter):
             return self._encode_texts(samples, texts)
         media = [self.load_medium(sample) for sample in samples]
         started = time.perf_counter()
-        with single_thread(), quiet():
+        with single_thread():
             tensors, cut = self.features(samples, media)
             if with_targets:
                 tensors |= self._learned(samples)
@@ -237,7 +237,7 @@ class DualEncoder(Adapter):
 
     def _encode_texts(self, samples: Sequence[Sample], texts: Sequence[str]) -> Batch:
         started = time.perf_counter()
-        with single_thread(), quiet():
+        with single_thread():
             tensors, cut = self._texts.encode(texts)
         return Batch(samples, tensors, {"cut": cut}, time.perf_counter() - started)
 
