@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from os.path import commonpath
 from pathlib import Path
 
 from harness.evaluation.forms import form_of
@@ -24,11 +25,12 @@ def draw_results(points: Sequence[Point], store: Store) -> list[Path]:
 
 
 def drawn_text(drawn: Sequence[Path]) -> str:
-    """Where the pictures are, in one line; empty without any. The first folder's are named."""
+    """What was drawn and where, in one line; empty without any."""
     if not drawn:
         return ""
-    folder = drawn[0].parent
-    named = [picture.name for picture in drawn if picture.parent == folder]
-    more = len(drawn) - len(named)
-    others = f", and {more} more beside or below" if more else ""
-    return f"Plots: {', '.join(named)} in {folder}/{others}"
+    folders = {picture.parent for picture in drawn}
+    top = Path(commonpath(folders))
+    beside = [picture.name for picture in drawn if picture.parent == top]
+    below = dict.fromkeys(picture.name for picture in drawn if picture.parent != top)
+    named = [*beside, *(f"{name} of each run" for name in below)]
+    return f"Plots: {', '.join(named)} in {top}/"

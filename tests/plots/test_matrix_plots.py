@@ -118,6 +118,11 @@ def test_results_are_drawn_with_their_matrix(record, tmp_path):
     drawn = draw_results([Point({"x": x}, "base", record) for x in (1, 2)], store)
     folder = tmp_path / "results" / "plots"
     assert [file.relative_to(folder).parts[-1] for file in drawn][1:] == ["confusion.png", "reliability.png"]
-    assert drawn_text(drawn) == f"Plots: {drawn[0].name} in {folder}/, and 2 more beside or below"
+    told = "confusion.png of each run, reliability.png of each run"
+    assert drawn_text(drawn) == f"Plots: {drawn[0].name}, {told} in {folder}/"
+    assert (
+        drawn_text([folder / "a" / "x.png", folder / "b" / "x.png"])
+        == f"Plots: x.png of each run in {folder}/"
+    )
     assert drawn_text(drawn[1:]) == f"Plots: confusion.png, reliability.png in {drawn[1].parent}/"
     assert drawn_text([]) == ""
