@@ -16,7 +16,11 @@ from harness.training.usage import base_name, usage
 PIPELINE_TAGS = {
     "asr": "automatic-speech-recognition",
     "speech_translation": "automatic-speech-recognition",  # the Hub has no tag of its own for it
+    "classification": "{}-classification",
+    "zero_shot_classification": "zero-shot-{}-classification",
+    "retrieval": "zero-shot-{}-classification",  # what its model can do, too
 }
+"""By kind; {} is what the task gives the model."""
 ISO_CODES = {"jw": "jv"}
 """Whisper's codes that ISO 639 spells differently."""
 
@@ -54,13 +58,20 @@ def _front_matter(manifest: Mapping[str, Any], name: str, *, whole: bool) -> str
         base_model=name if on_hub else None,
         base_model_relation=("finetune" if whole else "adapter") if on_hub else None,
         library_name="transformers" if whole else "peft",
-        pipeline_tag=PIPELINE_TAGS.get(kind),
+        pipeline_tag=_pipeline_tag(kind, spec),
         language=_language(spec),
         datasets=_dataset(manifest),
         metrics=[metric for metric in manifest.get("scores", {}) if metric.isidentifier()] or None,
         tags=["mm-harness", *([] if whole else ["lora"]), *([kind.replace("_", "-")] if kind else [])],
     )
     return str(data.to_yaml()).strip()
+
+
+def _pipeline_tag(kind: str, spec: Mapping[str, Any]) -> str | None:
+    columns = (spec.get("data") or {}).get("columns") or {}
+    medium = next((column for column in ("image", "audio") if column in columns), None)
+    tag = PIPELINE_TAGS.get(kind)
+    return tag.format(medium) if tag and (medium or "{}" not in tag) else None
 
 
 def _language(spec: Mapping[str, Any]) -> str | None:

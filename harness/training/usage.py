@@ -1,20 +1,21 @@
 """How somebody without the harness loads a fine-tune and has it answer: the code in its model card.
 
-A family adds its own lines to `ANSWERS`; without any, the code ends where the model is loaded.
+What a family adds is in `answers`; of one that isn't there, the code ends where the model is loaded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
 from harness.models.base import Adapter
 from harness.models.trained import EXTRA_PARAMETERS
-from harness.models.whisper import Whisper
+from harness.training.answers import answer
 
-THIS, BASE, CLIP = "THIS_REPOSITORY", "PATH_TO_BASE", "CLIP.wav"
-"""What stands in the code for the fine-tune, a base that is on no Hub, and something to answer."""
+THIS, BASE = "THIS_REPOSITORY", "PATH_TO_BASE"
+"""What stands in the code for the fine-tune, and for a base that is on no Hub."""
 
 
 def usage(base: Mapping[str, Any], dtype: str, adapter: Adapter, *, whole: bool, extra: bool) -> str:
@@ -32,7 +33,7 @@ def usage(base: Mapping[str, Any], dtype: str, adapter: Adapter, *, whole: bool,
     if extra:
         meanings.append(f"`{EXTRA_PARAMETERS}` holds trained parameters that PEFT doesn't load by itself.")
     revision = base.get("revision") if on_hub and not whole else None
-    code = [*_loading(start, revision, dtype, adapter, whole=whole, extra=extra), *_answer(adapter)]
+    code = _loading(start, revision, dtype, adapter, whole=whole, extra=extra)
     return "\n\n".join(
         [
             " ".join(meanings),
@@ -60,44 +61,18 @@ def _loading(
     start: str, revision: str | None, dtype: str, adapter: Adapter, *, whole: bool, extra: bool
 ) -> list[str]:
     """The precision is the one that was trained in: a checkpoint's own may be half of that."""
-    auto = getattr(adapter, "auto_class", "AutoModel")
+    auto, answers = getattr(adapter, "auto_class", "AutoModel"), answer(adapter)
     pinned = f', revision="{revision}"' if revision else ""
-    own = ["import soundfile"] if adapter.info.family in ANSWERS else []
-    libraries = ["import torch", *([] if whole else ["from peft import PeftModel"])]
-    libraries += ["from safetensors.torch import load_file"] if extra else []
-    code = [*own, *libraries, f"from transformers import {auto}, AutoProcessor", ""]
-    code += [f'model = {auto}.from_pretrained("{start}"{pinned}, dtype=torch.{dtype})']
+    code = [*answers.imports, "import torch"]
+    code += [] if whole else ["from peft import PeftModel"]
+    code += ["from safetensors.torch import load_file"] if extra else []
+    code += [f"from transformers import {auto}, {answers.processor}", ""]
+    head = None if whole else adapter.weights.head
+    code += [f"labels = {json.dumps(head.labels, ensure_ascii=False)}"] if head else []
+    new = ", id2label=dict(enumerate(labels)), ignore_mismatched_sizes=True" if head else ""
+    code += [f'model = {auto}.from_pretrained("{start}"{pinned}, dtype=torch.{dtype}{new})']
     if extra:
         code += [f'model.load_state_dict(load_file("{THIS}/{EXTRA_PARAMETERS}"), strict=False)']
     if not whole:
         code += [f'model = PeftModel.from_pretrained(model, "{THIS}").eval()']
-    return [*code, f'processor = AutoProcessor.from_pretrained("{start}"{pinned})']
-
-
-def _answer(adapter: Adapter) -> list[str]:
-    lines = ANSWERS.get(adapter.info.family)
-    return ["", *lines(adapter)] if lines else []
-
-
-def _transcript(adapter: Adapter) -> list[str]:
-    """A speech recogniser hears a clip."""
-    assert isinstance(adapter, Whisper)
-    window = adapter.window_seconds
-    limits = f"one channel, {adapter.rate_hz} Hz" + (f", at most {window:g} s" if window else "")
-    told = {
-        name: f"torch.tensor({value})" if name == "decoder_input_ids" else repr(value)
-        for name, value in adapter.arguments().items()
-    }
-    arguments = ", ".join(["**inputs", *(f"{name}={value}" for name, value in told.items())])
-    return [
-        f'audio, rate = soundfile.read("{CLIP}", dtype="float32")  # {limits}',
-        "inputs = processor(",
-        '    audio, sampling_rate=rate, return_tensors="pt", return_attention_mask=True',
-        ").to(model.dtype)",
-        f"tokens = model.generate({arguments})",
-        "print(processor.batch_decode(tokens, skip_special_tokens=True)[0].strip())",
-    ]
-
-
-ANSWERS: dict[str, Callable[[Any], list[str]]] = {"whisper": _transcript}
-"""Lines by family; `model` and `processor` are there already."""
+    return [*code, f'processor = {answers.processor}.from_pretrained("{start}"{pinned})', *answers.lines]

@@ -11,8 +11,8 @@ import pytest
 import soundfile
 
 from harness.models.attach import quiet_peft
+from harness.training.answers import ANSWERS
 from harness.training.export import export
-from harness.training.usage import ANSWERS
 from tests.models.clips import RATE_HZ, noise, sample
 from tests.models.clips import adapter as load
 from tests.models.tiny import tiny_speech2text, tiny_whisper
