@@ -18,10 +18,12 @@ from harness import data, models
 from harness.errors import RunError
 from harness.evaluation.score import Scorer
 from harness.evaluation.validation import Validation, state_digest, undisturbed
+from harness.models.clip import Clip
 from harness.models.whisper import Whisper
 from harness.processes import Processes
 from harness.spec.schema import Data, Task
 from tests.models.tiny import tiny_whisper
+from tests.models.tiny_clip import tiny_clip
 from tests.tasks import task_of
 
 COLUMNS = {"audio": "audio", "target": "target", "id": "id", "group": "group"}
@@ -160,3 +162,36 @@ def test_an_undefined_metric_ends_the_training(adapter, tmp_path):
 def test_failed_samples_end_the_training(adapter, tmp_path):
     with pytest.raises(RunError, match="2 of 6 validation samples failed at step 3"):
         validation(adapter, tmp_path, unreadable=[0, 4])(3)
+
+
+def test_prompts_are_embedded_by_the_weights_of_each_step(tmp_path, monkeypatch):
+    checkpoint = tiny_clip(tmp_path / "checkpoint")
+    columns = {"image": "image", "target": "label", "id": "id"}
+    digits = {"path": "synthetic:handwritten_digits", "columns": columns, "options": {"size": 8}}
+    kind = "zero_shot_classification"
+    task = task_of(checkpoint, kind, column="image", data=digits, metrics=["accuracy"], run={"workers": 1})
+    dataset = data.load(task.data, base=tmp_path, inputs=("image",), kind=kind, split="validation", limit=20)
+    clip = models.load(task, base=checkpoint, classes=dataset.class_names, device="cpu")
+    scores = Validation(task, clip, dataset, tmp_path / "work", Processes(), show_progress=False)
+    asked: list[str] = []
+    predict = Clip.predict
+
+    def counted(self: Any, batch: Any) -> Any:
+        asked.extend("image" if "image" in sample.inputs else "text" for sample in batch.samples)
+        return predict(self, batch)
+
+    monkeypatch.setattr(Clip, "predict", counted)
+    first = scores(0)
+    assert (asked.count("text"), asked.count("image")) == (10, 20)
+    assert scores(0) == first
+    assert len(asked) == 30
+    with torch.no_grad():
+        clip.model.text_model.embeddings.token_embedding.weight.normal_()
+    scores(1)
+    assert (asked.count("text"), asked.count("image")) == (20, 40)
+
+
+def test_a_probe_is_not_scored_in_a_training(tmp_path, adapter):
+    scores = replace(validation(adapter, tmp_path), task=task_of("x", "linear_probe", column="image"))
+    with pytest.raises(RunError, match="'linear_probe' learns from a split of its own"):
+        scores(0)
