@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from harness.errors import AdapterError, RowError
-from harness.models import losses
+from harness.models import TrainedAdapter, losses
 from harness.models.base import Batch
 from harness.models.temperature import Scales
 from harness.training import targets
@@ -329,6 +329,25 @@ def test_temperatures_stay_within_their_limits(clip: Path, siglip: Path, tmp_pat
     assert sigmoid.model.logit_scale.item() == pytest.approx(4.765)
     assert divides.model.temperature.item() == pytest.approx(0.01)
     assert sigmoid.model.logit_bias.item() == pytest.approx(-10.0)
+
+
+def test_a_trained_temperature_is_read_without_the_network(clip: Path, tmp_path: Path) -> None:
+    from peft import LoraConfig, get_peft_model
+    from safetensors.torch import save_file
+
+    from harness.models.attach import quiet_peft
+    from harness.models.trained import EXTRA_PARAMETERS
+
+    with quiet_peft():
+        network = get_peft_model(dual_encoder(clip).model, LoraConfig(target_modules=["q_proj"]))
+        network.save_pretrained(tmp_path)
+    save_file({"logit_scale": torch.tensor(3.1415927)}, tmp_path / EXTRA_PARAMETERS)
+    made = dual_encoder(clip, dtype="bfloat16", adapter=TrainedAdapter("trained", tmp_path))
+    before = made.similarity()
+    assert not made.weights.holds(made.auto_class)
+    made.prepare()
+    assert before == made.similarity()
+    assert before.scale == pytest.approx(exp(3.1415927), rel=1e-6)
 
 
 def test_what_cannot_be_learned_is_said_before_it_begins(clip: Path) -> None:
