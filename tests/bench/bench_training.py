@@ -102,8 +102,8 @@ def step_time(checkpoint: Path, files: list[Path], folder: Path) -> None:
         for name, value in theirs.items():
             torch.testing.assert_close(ours[name], value, rtol=1e-4, atol=1e-6)
     ratio = statistics.median(harness) / statistics.median(bare)
-    print(f"trainer   {statistics.median(harness):.3f} s a step ({_spread(harness)})")
-    print(f"bare loop {statistics.median(bare):.3f} s a step ({_spread(bare)})")
+    print(f"trainer   {statistics.median(harness):.3f} s a step ({spread(harness)})")
+    print(f"bare loop {statistics.median(bare):.3f} s a step ({spread(bare)})")
     print(f"trainer / bare loop on the same batches: {ratio:.3f} (limit 1.05)")
     assert ratio <= 1.05
 
@@ -127,7 +127,7 @@ def by_trainer(todo: training.Job, encoded: list[MicroBatch]) -> tuple[dict[str,
         training.fine_tune(todo)
     finally:
         Loader.__iter__, Watcher.on_step_end = iterate, end  # type: ignore[method-assign]
-    return dict(todo.adapter.model.named_parameters()), _between(ends)
+    return dict(todo.adapter.model.named_parameters()), between(ends)
 
 
 def by_loop(todo: training.Job, encoded: list[MicroBatch]) -> tuple[dict[str, Any], list[float]]:
@@ -151,7 +151,7 @@ def by_loop(todo: training.Job, encoded: list[MicroBatch]) -> tuple[dict[str, An
         schedule.step()
         optimizer.zero_grad()
         ends.append(time.perf_counter())
-    return dict(network.named_parameters()), _between(ends)
+    return dict(network.named_parameters()), between(ends)
 
 
 def waiting(checkpoint: Path, files: list[Path], folder: Path) -> None:
@@ -207,12 +207,12 @@ def one_peak(checkpoint: Path, settings: dict[str, Any]) -> None:
         batch = todo.adapter.encode([Spoken(clips(folder / "warm", 1))[0]], with_targets=True)
         with torch.inference_mode():
             todo.adapter.loss(todo.adapter.model, batch)
-        before = _resident_bytes()
+        before = resident_bytes()
         training.fine_tune(todo)
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before)
 
 
-def _resident_bytes() -> int:
+def resident_bytes() -> int:
     import psutil
 
     return int(psutil.Process().memory_info().rss)
@@ -228,11 +228,11 @@ def _encoded(todo: training.Job) -> list[MicroBatch]:
     return [MicroBatch(batch, 0.0) for batch in batches]
 
 
-def _between(times: list[float]) -> list[float]:
+def between(times: list[float]) -> list[float]:
     return [after - before for before, after in itertools.pairwise(times)]
 
 
-def _spread(times: list[float]) -> str:
+def spread(times: list[float]) -> str:
     return f"{min(times):.3f} to {max(times):.3f}"
 
 
