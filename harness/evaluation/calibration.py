@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.evaluation.forms import answer_of
+from harness.evaluation.forms import first_of
 from harness.evaluation.statistics import weighted_interval
 from harness.metrics.ece import BINS, EDGES, ExpectedCalibrationError, bin_of
 from harness.results.record import Record
@@ -50,11 +50,15 @@ def calibration(record: Record, samples: pa.Table) -> Calibration | None:
     kept, groups = [], []
     columns = (scored[name].to_pylist() for name in ("prediction", "target_normalised", "group"))
     for text, target, group in zip(*columns, strict=True):
-        if (one := metric.kept(answer_of(text, "class"), target)) is not None:
-            kept.append(one)
+        answer, confidence = first_of(text)
+        if confidence is not None:
+            kept.append((confidence, answer == target))
             groups.append(group)
     if not kept:
         return None
+    known = (part for part in record.metrics.values() if part.metric.name == metric.name)
+    if (part := next(known, None)) is not None and part.value is not None:
+        return Calibration(part.value, part.ci95, part.n, bins(kept))
     drawn = record.spec.get("statistics") or {}
     how_often, seed = drawn.get("draws", DRAWS), drawn.get("seed", SEED)
     found = weighted_interval(metric.weighted(kept), groups, how_often, seed)

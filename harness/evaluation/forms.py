@@ -41,6 +41,18 @@ def answer_of(text: str, form: str) -> Any:
         return text
 
 
+def first_of(text: str) -> tuple[str, float | None]:
+    """The first class of an answer that `as_text` wrote and its probability, without reading the others."""
+    if not text.startswith('{"'):
+        return text, None
+    decoder = json.JSONDecoder()
+    try:
+        name, end = decoder.raw_decode(text, 1)
+        return name, float(decoder.raw_decode(text, end + len(": "))[0])
+    except json.JSONDecodeError:  # a name that begins with a bracket
+        return text, None
+
+
 def target_of(text: str, form: str) -> Any:
     """The target that `as_text` wrote: one class, a list of classes, captions, a text or several."""
     if form == "labels" or (form != "class" and text.startswith('["')):

@@ -34,7 +34,8 @@ def draw_run(record: Record, samples: pa.Table, folder: Path, *, again: bool = F
     scored = samples.filter(samples["prediction_normalised"].is_valid())
     if form_of(record) != "class" or not scored.num_rows:
         return []
-    title = short(f"{record.task}: {_model(record)}", TITLE_LENGTH)
+    kind = record.kind.replace("_", " ")
+    title = "\n".join(short(line, TITLE_LENGTH) for line in (f"{record.task}, {kind}", _model(record)))
     names = (record.spec.get("classes") or {}).get("names") or ()
     stems = {name: folder / name for name in (CONFUSION, RELIABILITY)}
     drawn = []

@@ -13,7 +13,7 @@ from rich.console import Console
 from harness.errors import SpecError, UsageError
 from harness.evaluation.comparable import RunData
 from harness.evaluation.compare import compare
-from harness.evaluation.forms import answer_of, as_text, in_short, target_of
+from harness.evaluation.forms import answer_of, as_text, first_of, in_short, target_of
 from harness.evaluation.worst import costliest, costliest_text
 from harness.spec.load import load
 from tests.evaluation.class_runs import NAMES, predictions_file, run_of, said, task_file
@@ -260,6 +260,21 @@ def test_answers_survive_the_rows(value, form):
 )
 def test_targets_survive_the_rows(value, form):
     assert target_of(as_text(value), form) == value
+
+
+@pytest.mark.parametrize(
+    ("value", "first"),
+    [
+        ({'a: "b", {猫': 0.25, "c": 0.5}, ('a: "b", {猫', 0.25)),
+        ({"a": 1}, ("a", 1.0)),
+        ("a", ("a", None)),
+        ('{"a', ('{"a', None)),
+        ("{}", ("{}", None)),
+    ],
+    ids=str,
+)
+def test_the_first_class_is_read_alone(value, first):
+    assert first_of(as_text(value)) == first
 
 
 def test_answers_in_short():

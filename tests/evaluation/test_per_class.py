@@ -64,11 +64,12 @@ def test_confusions_the_most_frequent_first(found):
     ]
 
 
-def test_calibration_has_the_bins_and_the_value_of_the_metric(tmp_path):
-    record, table = run_of(tmp_path, ANSWERS, run={"max_failures": 1.0})
-    found = calibration(record, table)
+@pytest.mark.parametrize("metrics", [["accuracy", "ece"], ["accuracy"]], ids=["scored", "not asked for"])
+def test_calibration_has_the_bins_and_the_value_of_the_metric(tmp_path, metrics):
+    scored = run_of(tmp_path, ANSWERS, run={"max_failures": 1.0})[0].metrics["ece"]
+    found = calibration(*run_of(tmp_path, ANSWERS, run={"max_failures": 1.0}, metrics=metrics))
     assert found is not None
-    assert (found.value, found.ci95) == (record.metrics["ece"].value, record.metrics["ece"].ci95)
+    assert (found.value, found.ci95, found.n) == (scored.value, scored.ci95, scored.n)
     # 0.95 four times, right three times; 0.65, 0.64 and 0.63 never right
     assert found.value == pytest.approx(100 * (abs(3 - 4 * 0.95) + 0.65 + 0.64 + 0.63) / 7)
     held = [(one.n, one.confidence, one.accuracy) for one in found.bins if one.n]
