@@ -15,9 +15,10 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import AdapterError, MediaError, RowError
+from harness.errors import AdapterError, RowError
 from harness.models import generation
 from harness.models.base import IGNORED_LABEL, Adapter, AdapterInfo, Batch, Rendered
+from harness.models.finite import check_finite
 from harness.models.labels import TARGETS, Labels
 from harness.models.languages import UNSPACED, Controls, complete
 from harness.models.masks import mask
@@ -111,7 +112,7 @@ class Whisper(Adapter):
         started = time.perf_counter()
         with single_thread():
             tensors = self._features(waveforms)
-        _check_finite(samples, tensors)
+        check_finite(samples, tensors, "audio whose features are")
         seconds = time.perf_counter() - started
         if with_targets:
             tensors |= self._targets(samples)
@@ -387,13 +388,6 @@ class Whisper(Adapter):
         with torch.random.fork_rng(devices):
             torch.manual_seed(int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) >> 1)
             yield
-
-
-def _check_finite(samples: Sequence[Sample], tensors: dict[str, Any]) -> None:
-    for tensor in tensors.values():
-        for sample, finite in zip(samples, tensor.isfinite().flatten(1).all(1).tolist(), strict=True):
-            if not finite:
-                raise MediaError(f"sample '{sample.id}' has audio whose features are NaN or infinite")
 
 
 def _audio(sample: Sample) -> Audio:

@@ -39,10 +39,15 @@ def match(model: Any, targets: Sequence[str], parts: Parts) -> dict[str, list[st
 
 
 def _linear(model: Any) -> list[str]:
-    """Full names of the linear layers, quantised ones included."""
-    from torch import nn
+    """Full names of the linear layers, quantised ones included.
 
-    return [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    The one of torch's own multi-head attention (SigLIP's pooling head) isn't: it is read past LoRA.
+    """
+    from torch import nn
+    from torch.nn.modules.linear import NonDynamicallyQuantizableLinear as ReadPast
+
+    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    return [name for name in linear if not isinstance(model.get_submodule(name), ReadPast)]
 
 
 def _test(target: str, *, alone: bool) -> Callable[[str], bool]:

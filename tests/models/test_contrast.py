@@ -125,6 +125,15 @@ def test_lora_reaches_every_attention_of_both_towers(tmp_path: Path, name: str) 
     assert not any("head.attention" in layer for layer in found)  # which reads its weights past LoRA
 
 
+def test_lora_by_name_keeps_off_what_is_read_past_it(siglip: Path) -> None:
+    made = dual_encoder(siglip)
+    parts = Parts(made.info.parts, dict.fromkeys([*made.info.parts, "rest"], "lora"))
+    found = targets.match(made.model, ["out_proj"], parts)["out_proj"]
+    assert made.model.get_submodule("vision_model.head.attention.out_proj")
+    assert len(found) == 4
+    assert all("self_attn" in layer for layer in found)
+
+
 def test_classes_are_the_means_of_their_prompts(clip: Path) -> None:
     from harness.evaluation.zero_shot import classifier
 
