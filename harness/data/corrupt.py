@@ -21,11 +21,14 @@ M = TypeVar("M", bound=Media)
 
 
 def corrupted(media: Audio | Image, corruption: Corrupt) -> Audio | Image:
-    """The clip or image with the corruption, as it is when that is one of another modality. Nothing is read.
+    """The clip or image with the corruption, as it is when that is one of another modality or none
+    at all. Nothing is read.
 
     Random numbers depend on the seed and on the content: the same image is corrupted in the same way
     wherever it stands, and in the same places at every severity.
     """
+    if corruption.severity is None:
+        return media
     if isinstance(media, Image):
         return CorruptedImage(media, corruption) if corruption.kind in IMAGE_CORRUPTIONS else media
     return CorruptedAudio(media, corruption) if corruption.kind in AUDIO_CORRUPTIONS else media
@@ -38,6 +41,10 @@ class _Corrupted(Generic[M]):
 
     def digest(self) -> str:
         return digest_of([self.source.digest(), self.corruption.model_dump(mode="json")])
+
+    @property
+    def _severity(self) -> int:
+        return self.corruption.severity or 0
 
     @cached_property
     def _draw(self) -> int:
@@ -58,7 +65,7 @@ class CorruptedImage(_Corrupted[Image], Image):
         from harness.data.image_corruptions import corrupted_image
 
         random = np.random.default_rng(self._draw)
-        return corrupted_image(self.source.load(), self.corruption.kind, self.corruption.severity, random)
+        return corrupted_image(self.source.load(), self.corruption.kind, self._severity, random)
 
 
 class CorruptedAudio(_Corrupted[Audio], Audio):
@@ -72,4 +79,4 @@ class CorruptedAudio(_Corrupted[Audio], Audio):
 
         wave = self.source.load(rate_hz)
         random = np.random.default_rng(self._draw)
-        return corrupted_wave(wave, rate_hz, self.corruption.kind, self.corruption.severity, random)
+        return corrupted_wave(wave, rate_hz, self.corruption.kind, self._severity, random)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -34,8 +34,8 @@ class Corrupt(Section):
         "time_mask",
     ]
     """What is done: the first six to images, the last four to audio."""
-    severity: int = Field(ge=1, le=5)
-    """How much of it: 1 is the least, 5 the most."""
+    severity: Annotated[int, Field(ge=1, le=5)] | None
+    """How much of it: 1 is the least, 5 the most, null is none."""
     seed: int = Field(default=0, ge=0)
     """Changes the noise and the masks."""
 
@@ -51,8 +51,10 @@ def corruption_faults(data: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str, s
     name = corrupt.get("kind") if isinstance(corrupt, dict) else None
     if task_kind is None or not any(name in kinds for kinds in CORRUPTIONS.values()):
         return
-    fitting = [kind for modality in task_kind.inputs for kind in CORRUPTIONS.get(modality, ())]
+    columns = section.get("columns") if isinstance(section, dict) else None
+    inputs = task_kind.columns(columns if isinstance(columns, dict) else ())
+    fitting = [kind for modality in inputs for kind in CORRUPTIONS.get(modality, ())]
     if name not in fitting:
         hint = near(str(name), fitting) or (f"Known: {', '.join(fitting)}." if fitting else "")
-        message = f"'{name}' can't be done to the {' and '.join(task_kind.inputs)} of kind '{data['kind']}'."
+        message = f"'{name}' can't be done to the {' and '.join(inputs)} of kind '{data['kind']}'."
         yield ("data", "corrupt", "kind"), message, hint

@@ -217,3 +217,8 @@ def test_samples_are_corrupted_and_nothing_is_read_before(tmp_path: Any) -> None
     for method in (CorruptedImage.load, CorruptedImage.digest, CorruptedImage.size):
         with pytest.raises(MediaError, match=r"gone\.png: there is no such file"):
             method(missing)
+
+
+def test_no_severity_is_no_damage() -> None:
+    image = DecodedImage(np.zeros((4, 4, 3), np.uint8))
+    assert corrupted(image, Corrupt(kind="blur", severity=None)) is image
