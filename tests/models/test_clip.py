@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image as Pillow
+from safetensors.torch import load_file
 
 from harness.data.image import DecodedImage, EncodedImage
 from harness.errors import AdapterError, MediaError, PredictionError, RowError
@@ -192,6 +194,19 @@ def test_pixels_that_are_not_finite_are_named(folders: Folders, tmp_path: Path) 
     made.weights.processor.image_processor.image_std = [1.0, 1.0, np.nan]
     with pytest.raises(MediaError, match="'image 0' has an image whose pixels are NaN or infinite"):
         made.encode([image_sample(0)])
+
+
+def test_an_old_checkpoint_is_embedded_as_a_new_one(folders: Folders, tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    shutil.copytree(folders["clip"], old)
+    weights = load_file(old / "model.safetensors")
+    (old / "model.safetensors").unlink()
+    for tower, positions in (("text", POSITIONS), ("vision", 5)):  # as OpenAI's converted ones have them
+        weights[f"{tower}_model.embeddings.position_ids"] = torch.arange(positions)[None]
+    torch.save(weights, old / "pytorch_model.bin")
+    made, new = dual_encoder(old), dual_encoder(folders["clip"])
+    assert np.array_equal(embeddings(made, images()), embeddings(new, images()))
+    assert made.similarity() == new.similarity()
 
 
 def test_a_task_of_sounds_is_refused(folders: Folders) -> None:
