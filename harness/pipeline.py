@@ -225,6 +225,7 @@ def fetch(cells: Sequence[ResolvedTask], options: Options) -> Iterator[tuple[str
         adapter = models.resolve_adapter(options.adapter, base=Path.cwd(), offline=options.offline)
         yield f"adapter {adapter.name}", sum(path.stat().st_size for path in adapter.folder.iterdir())
     needs = [need for cell in cells for need in needed_data(cell, training=options.train)]
+    needs += [need for cell in beside for need in needed_data(cell, training=False)]
     for need in _distinct(needs, lambda need: need.to_json()):
         for file in data.fetch(need.section, base=need.base, classes=need.classes, split=need.split):
             yield f"data {file.path}", file.bytes
