@@ -58,8 +58,8 @@ def train_id(task: Task, base: Path, *, start: Mapping[str, Any], fingerprints: 
         "start": dict(start),
         "fingerprints": dict(fingerprints),
     }
-    if task.classes is not None:
-        decided["classes"] = _scored(task.classes)
+    if task.classes is not None and (classes := _scored(task.classes)):
+        decided["classes"] = classes
     selecting, validation = selecting_metric(task), validation_data(task)
     if selecting is not None and validation is not None:
         spec = dict(metric_keys(task.metrics))[selecting]
