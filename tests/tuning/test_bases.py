@@ -61,7 +61,7 @@ def test_cells_share_weights_and_only_one_model_keeps_its_network(tmp_path):
     bases = Bases(device="cpu", offline=True)
     found = [bases.of(cell).weights for cell in cells(tmp_path)[:2]]
     assert found[0] is found[1]
-    found[0]._models["network"] = object()
+    found[0]._models["network", None] = object()
     other = bases.of(load(tmp_path / "task.yaml")[2]).weights
     assert other is not found[0]
     assert not found[0]._models
