@@ -17,7 +17,7 @@ from harness.evaluation.score import Scorer
 from harness.evaluation.speed import SpeedMeter
 from harness.models.base import Adapter
 from harness.processes import Processes
-from harness.results.environment import environment
+from harness.results.environment import environment, installed
 from harness.results.record import DataPart, Draft, FailurePart, ModelPart, Record, TrainPart
 from harness.results.store import Store
 from harness.spec.digest import digest_of
@@ -149,8 +149,6 @@ def _model_part(adapter: Adapter) -> ModelPart:
 
 def _context_folder(adapter: Adapter, cell: ResolvedTask, dataset: Dataset) -> Path:
     """Cache folder of everything that decides outputs besides the sample."""
-    from importlib.metadata import version
-
     context = digest_of(
         {
             "checkpoint": adapter.weights.digest(),
@@ -158,7 +156,8 @@ def _context_folder(adapter: Adapter, cell: ResolvedTask, dataset: Dataset) -> P
             "asked": _asked(cell, dataset),
             "dtype": adapter.weights.dtype,
             "attention": adapter.weights.attention,
-            "transformers": version("transformers"),
+            "transformers": installed("transformers"),
+            "torchvision": installed("torchvision"),  # where it is, it resizes images, a little differently
         }
     )
     return cache_folder() / "predictions" / context[:2] / context

@@ -46,6 +46,8 @@ class Classes(Section):
         for name, count in Counter(names or ()).items():
             if not name.strip():
                 raise ValueError("a class has no name")
+            if name != name.strip():
+                raise ValueError(f"'{name}' begins or ends with a space, which no label does")
             if count > 1:
                 raise ValueError(f"{count} classes are called '{name}'")
         return names
