@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -43,7 +44,7 @@ def make_plan(request: Request) -> Plan:
     assert info.sha is not None
     if request.revision == CONVERTED:
         return _plan_converted(request, info.sha)
-    return _plan_built(request, info.sha)
+    return _plan_shards(request, info.sha) or _plan_built(request, info.sha)
 
 
 def _plan_converted(request: Request, commit: str) -> Plan:
@@ -60,6 +61,24 @@ def _plan_converted(request: Request, commit: str) -> Plan:
     splits = _pick(found, only, f"{request.path} at {CONVERTED}", "configuration", "data.name")
     files_of_split = _pick(splits, request.split, f"{request.path} ({only})", "split", "data.splits")
     return Plan(commit, "parquet", tuple(files_of_split), {})
+
+
+def _plan_shards(request: Request, commit: str) -> Plan | None:
+    """A folder of WebDataset shards for each split, as clip-benchmark has them; None where there is none.
+
+    They keep a count of the shards beside them (nshards.txt), by which `datasets` 5.2 may take a split of one
+    shard for text.
+    """
+    from huggingface_hub import HfApi
+
+    if request.name is not None:
+        return None
+    files = HfApi().list_repo_files(request.path, repo_type="dataset", revision=commit)
+    shards = [file for file in sorted(files) if re.fullmatch(r"[^/]+/[^/]+\.tar", file)]
+    found: dict[str, list[str]] = {}
+    for file in shards:
+        found.setdefault(file.split("/")[0], []).append(file)
+    return Plan(commit, "webdataset", tuple(found[request.split]), {}) if request.split in found else None
 
 
 def _plan_built(request: Request, commit: str) -> Plan:
