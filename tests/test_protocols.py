@@ -9,8 +9,20 @@ from harness.spec.schema import Task
 TEMPLATES = {
     **dict.fromkeys(("imagenet1k", "imagenet_v2", "imagenet_a", "imagenet_r", "imagenet_sketch"), 80),
     **dict.fromkeys(("cifar10", "cifar100"), 18),
-    **{"caltech101": 34, "stanford_cars": 8, "dtd": 8, "svhn": 6, "resisc45": 4, "eurosat": 3, "gtsrb": 3},
-    **{"fgvc_aircraft": 2, "stl10": 2, "sun397": 2, "pcam": 2, "food101": 1, "oxford_pets": 1, "mnist": 1},
+    "caltech101": 34,
+    "stanford_cars": 8,
+    "dtd": 8,
+    "svhn": 6,
+    "resisc45": 4,
+    "eurosat": 3,
+    "gtsrb": 3,
+    "fgvc_aircraft": 2,
+    "stl10": 2,
+    "sun397": 2,
+    "pcam": 2,
+    "food101": 1,
+    "oxford_pets": 1,
+    "mnist": 1,
 }
 CLASSES = {"cifar10": 10, "cifar100": 100, "svhn": 10, "stl10": 10, "mnist": 10, "pcam": 2, "esc50": 50}
 
