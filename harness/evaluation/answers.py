@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 class Engines:
     """Makes engines for one model that differ in nothing but what they predict.
 
-    `context` is the cache folder of everything that decides outputs besides the sample; for the other fields
-    see `Engine`.
+    `context` is the cache folder of everything that decides outputs besides the sample; `towers` are those of
+    inputs that only a part of the network embeds. For the other fields see `Engine`.
     """
 
     adapter: Adapter
@@ -45,12 +45,13 @@ class Engines:
     warm_up: bool = False
     show_progress: bool = True
     label: str = ""
+    towers: Mapping[str, Path] = field(default_factory=dict)
 
-    def engine(self, what: str = "samples", folder: str = "") -> Engine:
-        """An engine for `what`, whose predictions are kept in a folder of the context's."""
+    def engine(self, what: str = "samples", *, tower: str = "", folder: str = "") -> Engine:
+        """An engine for `what`, inputs of one tower; its predictions are kept in a folder of that's cache."""
         return Engine(
             self.adapter,
-            self.context / folder,
+            self.towers.get(tower, self.context) / folder,
             batch_size=self.batch_size,
             workers=self.workers,
             processes=self.processes,
@@ -73,7 +74,7 @@ class Answers:
     ) -> None:
         self._dataset = dataset
         self._head = _head(task, dataset, engines, split)
-        self._engine = engines.engine()
+        self._engine = engines.engine(tower=task.inputs[0])
 
     def run(self, meter: SpeedMeter | None = None) -> Generator[Outcome]:
         """Outcomes in the dataset's order; `meter` watches the samples' own predictions.
@@ -94,21 +95,26 @@ def _head(task: Task, dataset: Dataset, engines: Engines, split: Callable[[Purpo
     name = KINDS[task.kind].head
     if name is None:
         return None
-    head: Head = HEADS.get(name)(Means(task, engines.adapter, dataset, EngineEmbed(engines), split))
+    head: Head = HEADS.get(name)(
+        Means(task, engines.adapter, dataset, EngineEmbed(engines, *task.inputs), split)
+    )
     return head
 
 
 class EngineEmbed(Embed):
     """Embeds with engines, so whatever was embedded before by these weights comes from the cache."""
 
-    def __init__(self, engines: Engines) -> None:
+    def __init__(self, engines: Engines, medium: str = "") -> None:
         self._engines = engines
+        self._medium = medium
 
     def texts(self, texts: Sequence[str], label: str) -> NDArray[np.float32]:
         """Embeddings of texts, shape (texts, dimensions), in every process."""
         distinct = {text: number for number, text in enumerate(dict.fromkeys(texts))}
         vectors: list[NDArray[np.float32]] = []
-        with closing(self._engines.engine(label, "texts").run(_Texts(list(distinct)))) as outcomes:
+        with closing(
+            self._engines.engine(label, tower="text", folder="texts").run(_Texts(list(distinct)))
+        ) as outcomes:
             for sample, _, prediction in outcomes:
                 if prediction.error is not None:
                     text = sample.inputs["text"] if sample else "?"
@@ -119,7 +125,7 @@ class EngineEmbed(Embed):
 
     def samples(self, source: Source, label: str) -> Iterator[Outcome]:
         """Samples of another split with their embeddings; only the main process yields."""
-        with closing(self._engines.engine(label).run(source)) as outcomes:
+        with closing(self._engines.engine(label, tower=self._medium).run(source)) as outcomes:
             yield from outcomes
 
 

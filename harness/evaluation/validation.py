@@ -26,7 +26,8 @@ class Validation:
     """Scores `adapter.model` as it is on a task's validation split, and leaves no trace in the training.
 
     Predictions are kept in `work`, one folder per state of the weights, so that an evaluation that was
-    interrupted goes on; they never get into the shared cache.
+    interrupted goes on, and that what a frozen tower embeds is embedded once. They never get into the shared
+    cache.
     """
 
     task: Task
@@ -50,15 +51,19 @@ class Validation:
         return self.processes.share(_values(scorer, self.task, step) if self.processes.main else None)
 
     def _engines(self, step: int) -> Engines:
-        digest = state_digest(self.adapter.model) if self.processes.main else None
+        info, model = self.adapter.info, self.adapter.model
+        inside = {"": ("",)} | {name: info.parts[part] for name, part in info.towers.items()}
+        digests = {name: state_digest(model, prefixes) for name, prefixes in inside.items()}
+        folders = {name: self.work / digest for name, digest in self.processes.share(digests).items()}
         return Engines(
             self.adapter,
-            self.work / self.processes.share(digest),
+            folders.pop(""),
             batch_size=self.task.run.batch_size,
             workers=self.task.run.workers,
             processes=self.processes,
             show_progress=self.show_progress,
             label=f" for validation, step {step}",
+            towers=folders,
         )
 
     def _no_other_split(self, purpose: Purpose) -> Dataset:
@@ -85,11 +90,16 @@ def undisturbed(model: Any) -> Iterator[None]:
             np.random.set_state(states[1])
 
 
-def state_digest(model: Any) -> str:
-    """SHA-256 (hex) over what training changes: trained parameters and buffers, by name."""
+def state_digest(model: Any, prefixes: tuple[str, ...] = ("",)) -> str:
+    """SHA-256 (hex) over what training changes: trained parameters and buffers, by name.
+
+    Of those whose names begin with one of `prefixes`.
+    """
     total = hashlib.sha256()
     trained = ((name, value) for name, value in model.named_parameters() if value.requires_grad)
     for name, tensor in sorted([*trained, *model.named_buffers()]):
+        if not name.startswith(prefixes):
+            continue
         total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         total.update(_bytes(tensor))
     return total.hexdigest()

@@ -27,7 +27,8 @@ class AdapterInfo:
 
     `modes`: how it answers (generate, embed, choose, classify). `modalities`: the inputs it takes
     ("audio", "text"). `lora_targets`: names of modules that take LoRA. `parts`: part name to the prefixes of
-    its modules in the transformers model ("model.encoder"), for freezing. `version` changes whenever the
+    its modules in the transformers model ("model.encoder"), for freezing. `towers`: input to the part that
+    alone embeds it, where there is one for each. `version` changes whenever the
     family's outputs would: it is in the cache key.
     """
 
@@ -37,6 +38,7 @@ class AdapterInfo:
     modalities: frozenset[str]
     lora_targets: tuple[str, ...] = ()
     parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    towers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass

@@ -40,6 +40,7 @@ class Clap(DualEncoder):
             "text": ("text_model", "text_projection"),
             "temperature": ("logit_scale_a", "logit_scale_t"),
         },
+        towers={"audio": "audio", "text": "text"},
     )
     medium = "audio"
     auto_class = "AutoModel"

@@ -34,6 +34,7 @@ class Clip(DualEncoder):
             "text": ("text_model", "text_projection"),
             "temperature": ("logit_scale", "logit_bias", "temperature"),
         },
+        towers={"image": "vision", "text": "text"},
     )
     medium = "image"
     auto_class = "AutoModelForZeroShotImageClassification"

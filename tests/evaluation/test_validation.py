@@ -164,7 +164,7 @@ def test_failed_samples_end_the_training(adapter, tmp_path):
         validation(adapter, tmp_path, unreadable=[0, 4])(3)
 
 
-def test_prompts_are_embedded_by_the_weights_of_each_step(tmp_path, monkeypatch):
+def test_only_the_tower_that_changed_embeds_anew(tmp_path, monkeypatch):
     checkpoint = tiny_clip(tmp_path / "checkpoint")
     columns = {"image": "image", "target": "label", "id": "id"}
     digits = {"path": "synthetic:handwritten_digits", "columns": columns, "options": {"size": 8}}
@@ -188,6 +188,10 @@ def test_prompts_are_embedded_by_the_weights_of_each_step(tmp_path, monkeypatch)
     with torch.no_grad():
         clip.model.text_model.embeddings.token_embedding.weight.normal_()
     scores(1)
+    assert (asked.count("text"), asked.count("image")) == (20, 20)
+    with torch.no_grad():
+        clip.model.visual_projection.weight.normal_()
+    scores(2)
     assert (asked.count("text"), asked.count("image")) == (20, 40)
 
 
