@@ -172,6 +172,7 @@ def one_peak(checkpoint: Path, batch: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         todo = job(checkpoint, Path(name), 2 * LARGE, steps=2, batch=batch, micro_batch=BATCH)
         encoded = todo.adapter.encode([Pictures(1)[0]], with_targets=True)
+        todo.adapter.prepare()  # a network that is loaded in inference mode can't be trained
         with torch.inference_mode():
             todo.adapter.loss(todo.adapter.model, encoded)
         before = resident_bytes()
