@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 SHOWN = 20
 """Classes in an answer, where only one is right."""
 MULTILABEL = "multi_label_classification"
+FRAME_SECONDS, HOP_SECONDS = 0.025, 0.010
+"""Of Kaldi's filter banks, which AST hears."""
 
 
 class Classifier(Adapter):
@@ -239,10 +241,6 @@ class Classifier(Adapter):
         for length in sorted(set(lengths)):
             rows = [row for row, own in enumerate(lengths) if own == length]
             yield rows, {name: tensor[rows, :length] for name, tensor in inputs.items()}
-
-
-FRAME_SECONDS, HOP_SECONDS = 0.025, 0.010
-"""Of Kaldi's filter banks, which AST hears."""
 
 
 def _modality(weights: Weights) -> tuple[str, str]:
