@@ -109,7 +109,9 @@ class EngineEmbed(Embed):
         self._medium = medium
 
     def texts(self, texts: Sequence[str], label: str) -> NDArray[np.float32]:
-        """Embeddings of texts, shape (texts, dimensions), in every process."""
+        """Embeddings of texts, shape (texts, dimensions), in every process; (0, 0) when there is no text."""
+        if not texts:
+            return np.zeros((0, 0), np.float32)
         distinct = {text: number for number, text in enumerate(dict.fromkeys(texts))}
         vectors: list[NDArray[np.float32]] = []
         with closing(

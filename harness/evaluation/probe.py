@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,6 +39,7 @@ class LinearProbe(Head):
         self._probe = means.task.probe or Probe()
         self._multilabel = means.task.classes is not None and means.task.classes.multilabel
         self._failed = 0
+        self._train = means.dataset
         found: dict[Purpose, Sequence[Outcome]] = {
             purpose: self._embedded(purpose) for purpose in probe_splits(means.task)
         }
@@ -79,16 +81,23 @@ class LinearProbe(Head):
                 choice = "The penalty's strength is chosen on it; probe.strengths with one value needs none."
                 error.hint = f"{error.hint} {choice}".strip()
             raise
-        scored = self._means.dataset
-        if purpose == "train" and (dataset.split == scored.split or share_samples(scored, dataset)):
-            raise DataError(
-                f"the probe would learn from what is scored: {dataset.path}, split {dataset.split}",
-                "Name different splits under data.splits; a file given by its own path serves every split.",
-            )
+        if purpose == "train":
+            self._refuse_same(dataset, self._means.dataset, "learn from what is scored")
+            self._train = dataset
+        else:
+            self._refuse_same(dataset, self._train, "choose its strength on what it learned from")
         return dataset
 
+    @staticmethod
+    def _refuse_same(dataset: Dataset, other: Dataset, what: str) -> None:
+        if dataset.split == other.split or share_samples(other, dataset):
+            raise DataError(
+                f"the probe would {what}: {dataset.path}, split {dataset.split}",
+                "Name different splits under data.splits; a file given by its own path serves every split.",
+            )
+
     def _learn(self, found: Mapping[Purpose, Sequence[Outcome]]) -> None:
-        self._names = self._means.dataset.class_names or _seen(found["train"])
+        self._names = self._means.dataset.class_names or _seen(chain(*found.values()))
         learned = self._labelled(found["train"])
         self._refuse_missing(learned)
         validation = self._labelled(found["validation"]) if "validation" in found else None
@@ -137,7 +146,7 @@ class LinearProbe(Head):
                 )
 
 
-def _seen(outcomes: Sequence[Outcome]) -> list[str]:
+def _seen(outcomes: Iterable[Outcome]) -> list[str]:
     """The names among the targets, in order, where nothing lists the classes."""
     targets: list[Any] = [sample.target for sample, _, _ in outcomes if sample]
     return sorted({name for target in targets for name in ([target] if isinstance(target, str) else target)})

@@ -84,7 +84,7 @@ def read_stored(file: Path, task: Task, dataset: Callable[[], Dataset]) -> Store
     rows: dict[str, dict[str, Any]] = {}
     faults: list[str] = []
     targets = targets_of(task)
-    for number, line in enumerate(content.decode("utf-8-sig", errors="replace").splitlines(), start=1):
+    for number, line in enumerate(content.decode("utf-8-sig", errors="replace").split("\n"), start=1):
         if line.strip():
             fault = _add(rows, line, targets, task.form)
             faults += [f"{file}:{number}  {fault}"] if fault else []

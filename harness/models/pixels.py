@@ -55,6 +55,11 @@ class Pixels(Adapter):
         """Raises AdapterError for a task without images, and for options that there aren't."""
         if "image" not in task.inputs:
             raise AdapterError(f"family 'pixels' embeds images, the task has {' and '.join(task.inputs)}")
+        if task.kind != "linear_probe":
+            raise AdapterError(
+                f"family 'pixels' embeds no texts, which kind '{task.kind}' compares images with",
+                "Set kind to linear_probe, or choose another checkpoint with --model.",
+            )
         return cls(weights)
 
     def __init__(self, weights: Weights) -> None:

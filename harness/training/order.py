@@ -123,7 +123,13 @@ def _distinct(step: Sequence[Draw], seed: int) -> list[Draw]:
 
 
 def check_batch(batch: int, size: int | None, *, distinct: bool) -> None:
-    """Raises UsageError when `size` samples (None: nobody knows) can't fill a step with different ones."""
+    """Raises UsageError when `size` samples (None: nobody knows) can't fill a step with different ones, and
+    for a step of one, where there is nothing to tell it from."""
+    if distinct and batch == 1:
+        raise UsageError(
+            "train.batch: a pair is told from the others of its step, and in a step of 1 there are none",
+            "Raise train.batch; train.micro_batch: 1 keeps memory low.",
+        )
     if distinct and size is not None and size < batch:
         raise _too_few(batch)
 

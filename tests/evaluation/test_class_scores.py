@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from harness import pipeline
 from harness.errors import SpecError, UsageError
 from harness.evaluation.comparable import RunData
 from harness.evaluation.compare import compare
@@ -298,6 +299,17 @@ def test_texts_are_scored_as_they_were(tmp_path):
     first, second = rows(table).values()
     assert (first["prediction"], first["prediction_normalised"]) == ('{"a": 1}', '{"a": 1}')
     assert (second["target_normalised"], second["prediction_normalised"]) == ('["x", "y"]', "x")
+
+
+def test_rows_end_where_json_lines_end(tmp_path):
+    """Python's own idea of a line ends at U+2028 and U+0085, too, which JSON leaves as they are in a text."""
+    names = ["a\u2028b", "c\u0085d"]
+    file = tmp_path / "stored.jsonl"
+    rows_ = [{"id": name, "target": name, "prediction": name} for name in names]
+    file.write_text("\r\n".join(json.dumps(row, ensure_ascii=False) for row in rows_), encoding="utf-8")
+    [cell] = load(task_file(tmp_path, classes={"names": names}))
+    record = pipeline.score(cell, file, pipeline.Options(results=tmp_path / "results"))
+    assert record.metrics["accuracy"].value == 100.0
 
 
 def test_a_file_without_rows_of_classes_is_refused(tmp_path):

@@ -124,9 +124,10 @@ def test_a_class_that_nothing_shows(tmp_path: Path, train: list[Any], reason: st
 
 def test_one_class_only_where_nothing_lists_them(tmp_path: Path) -> None:
     train = pictures([(shown(1, 2), "left"), (shown(2, 1), "left")], "linear_probe", split="train")
+    validation = pictures([(shown(3, 3), "left")], "linear_probe", split="validation")
     scored = pictures([(shown(5, 5), "left")], "linear_probe")
     with pytest.raises(DataError, match="has nothing but samples of left"):
-        probe(tmp_path, scored, splits(train=train))
+        probe(tmp_path, scored, splits(train=train, validation=validation))
 
 
 def test_what_is_scored_is_not_learned(tmp_path: Path) -> None:
@@ -134,6 +135,23 @@ def test_what_is_scored_is_not_learned(tmp_path: Path) -> None:
         probe(tmp_path, blobs(6, 0), splits(train=blobs(60, 1, split="test")))
     with pytest.raises(DataError, match="would learn from what is scored"):
         probe(tmp_path, blobs(60, 1), splits())
+
+
+def test_strengths_are_not_chosen_on_what_is_learned(tmp_path: Path) -> None:
+    for validation in (blobs(60, 1, split="validation"), blobs(30, 2, split="train")):
+        with pytest.raises(DataError, match="would choose its strength on what it learned from"):
+            probe(tmp_path, blobs(6, 0), splits(validation=validation))
+
+
+def test_a_class_that_only_the_validation_split_shows(tmp_path: Path) -> None:
+    train = pictures([(shown(1, 2), "left"), (shown(2, 9), "up")], "linear_probe", split="train")
+    validation = pictures([(shown(3, 1), "right")], "linear_probe", split="validation")
+    with pytest.raises(DataError, match="train split has no samples of right"):
+        probe(
+            tmp_path,
+            pictures([(shown(5, 5), "left")], "linear_probe"),
+            splits(train=train, validation=validation),
+        )
 
 
 def test_samples_that_two_datasets_share() -> None:

@@ -76,6 +76,10 @@ def test_when_every_image_fails(tmp_path: Path) -> None:
     assert outputs(ranked(tmp_path, (b"broken", "up"), (b"damaged", "left"))) == [None, None]
 
 
+def test_when_no_row_has_a_caption(tmp_path: Path) -> None:
+    assert outputs(ranked(tmp_path, (shown(5, 1), ""), (shown(5, 0), []))) == [None, None]
+
+
 def test_media_are_let_go(tmp_path: Path) -> None:
     [(sample, _, _)] = ranked(tmp_path, (shown(5, 1), "right"))
     assert sample is not None

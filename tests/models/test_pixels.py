@@ -72,6 +72,9 @@ def test_what_it_cannot_do_is_said(tmp_path: Path) -> None:
         made.similarity()
     with pytest.raises(AdapterError, match="embeds images, the task has audio"):
         pixels(tmp_path, column="audio")
+    for kind in ("retrieval", "zero_shot_classification"):
+        with pytest.raises(AdapterError, match=f"embeds no texts, which kind '{kind}' compares"):
+            load(task_of(tmp_path, kind, column="image", metrics=["accuracy"]), base=tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "harness-pixels", "sise": 8}))
     with pytest.raises(AdapterError, match="sise"):
         load(task_of(tmp_path, "linear_probe", column="image", metrics=["accuracy"]), base=tmp_path)

@@ -143,6 +143,7 @@ def test_dry_run_says_what_is_trained_and_that_parts_are_embedded_twice(command,
     [
         ("zero_shot_classification", {"parts": {"text": "lora"}}, "train.parts.text: can't be lora"),
         ("retrieval", {"batch": 13}, "too few training samples for 13 different ones in a step"),
+        ("retrieval", {"batch": 1}, "in a step of 1 there are none"),
         ("retrieval", {"augment": {"noise": {}}}, "kind 'retrieval' has no audio to perturb"),
         ("retrieval", {"parts": {"logit_scale": "full"}}, "no part 'logit_scale'"),
     ],
