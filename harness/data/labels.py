@@ -47,7 +47,7 @@ class Labels(Targets):
     def _name(self, value: Any, what: str) -> str:
         if isinstance(value, int) and not isinstance(value, bool):
             return self._numbered(value, what)
-        if isinstance(value, float):
+        if isinstance(value, float | bool):
             raise RowError(f"{what} holds {value}, neither a class's number nor its name")
         text = text_of(value, what).strip()
         if text in self.renamed:

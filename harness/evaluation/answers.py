@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -114,14 +116,20 @@ class EngineEmbed(Embed):
             return np.zeros((0, 0), np.float32)
         distinct = {text: number for number, text in enumerate(dict.fromkeys(texts))}
         vectors: list[NDArray[np.float32]] = []
+        cut: list[str] = []
         with closing(
             self._engines.engine(label, tower="text", folder="texts").run(_Texts(list(distinct)))
         ) as outcomes:
             for sample, _, prediction in outcomes:
+                text = str(sample.inputs["text"]) if sample else "?"
                 if prediction.error is not None:
-                    text = sample.inputs["text"] if sample else "?"
                     raise RunError(f"'{text}' can't be embedded: {prediction.error.message}")
+                cut += [text] if prediction.truncated else []
                 vectors.append(np.asarray(prediction.output, dtype=np.float32))
+        if cut:
+            _tell(
+                f"{len(cut)} of {len(distinct)} {label} are longer than the model reads: '{cut[0]}' is cut."
+            )
         found = self._engines.processes.share(np.stack(vectors) if vectors else None)
         return found[[distinct[text] for text in texts]]
 
@@ -146,3 +154,9 @@ class _Texts:
 
     def __getitem__(self, index: int) -> Sample:
         return Sample(self.ids[index], {"text": self._texts[index]}, "", self.ids[index])
+
+
+@cache
+def _tell(line: str) -> None:
+    """Say it once, however often the same texts are embedded while a model is trained."""
+    print(line, file=sys.stderr, flush=True)  # noqa: T201

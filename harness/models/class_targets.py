@@ -44,6 +44,10 @@ class ClassTargets:
             label[row] = 1.0
         return labels
 
+    def check(self, sample: Sample) -> None:
+        """Raises RowError for a sample of a class that isn't there, with the near name."""
+        self._row(sample)
+
     def _row(self, sample: Sample) -> list[int]:
         target = sample.target
         names = list(target) if isinstance(target, list | tuple) else [target]

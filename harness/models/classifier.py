@@ -86,7 +86,9 @@ class Classifier(Adapter):
         return int(self._processor.sampling_rate)
 
     def request(self, sample: Sample) -> Json:
-        """What is classified."""
+        """What is classified. Raises RowError for a sample of a class that no output stands for: whatever the
+        network says of it would be counted as wrong."""
+        self._targets.check(sample)
         return {"classify": self.modality}
 
     def cost(self, sample: Sample) -> float:

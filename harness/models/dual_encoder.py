@@ -11,6 +11,7 @@ from abc import abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from math import isfinite
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.errors import AdapterError, PredictionError, RowError
@@ -139,12 +140,21 @@ class DualEncoder(Adapter):
         return [Output(vector, truncated=cut) for vector, cut in rows]
 
     def similarity(self) -> Similarity:
-        """The checkpoint's own temperature, from the network if it is loaded, else from its files."""
+        """The checkpoint's own temperature, from the network if it is loaded, else from its files.
+
+        Raises AdapterError for one that makes NaN or infinity of every cosine.
+        """
         scales = (
             None if self.weights.holds(self.auto_class) else temperature.of_files(self.weights, self._cousin)
         )
         scales = scales or temperature.of_network(self.model, self._cousin)
-        return Similarity(scales.forth.item(), scales.bias.item(), self._cousin.scoring)
+        found = Similarity(scales.forth.item(), scales.bias.item(), self._cousin.scoring)
+        if not (isfinite(found.scale) and isfinite(found.bias)):
+            raise AdapterError(
+                f"{self.weights.checkpoint.name} multiplies cosines by {found.scale} and adds {found.bias}",
+                "Its temperature is damaged, or its training went wrong: choose another checkpoint.",
+            )
+        return found
 
     def part_states(self) -> Mapping[str, PartState]:
         """The temperature is trained in full; texts that stand for classes stay as they are.

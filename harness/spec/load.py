@@ -133,10 +133,20 @@ def validated(cell: Document, base: Path, *, training: bool = True) -> Task:
     try:
         task = Task.model_validate(cell.data)
     except ValidationError as error:
-        faults += [_schema_fault(detail, cell) for detail in error.errors()]
+        faults += [_schema_fault(detail, cell) for detail in _causes(error)]
     if task is None or faults:
         raise SpecError(faults)
     return task
+
+
+def _causes(error: ValidationError) -> Iterator[ErrorDetails]:
+    """What is wrong, but for lists that are too short because an entry of theirs is wrong."""
+    details = error.errors()
+    for detail in details:
+        at = detail["loc"]
+        within = (other["loc"] for other in details if len(other["loc"]) > len(at))
+        if detail["type"] != "too_short" or all(other[: len(at)] != at for other in within):
+            yield detail
 
 
 def with_metric_files(task: Task, base: Path) -> Task:
@@ -194,11 +204,27 @@ def _schema_fault(
         return Fault(origin.file, origin.line, dotted((*at, *detail["loc"])), "is missing.")
     if kind == "value_error":
         return Fault(origin.file, origin.line, dotted(path), str(detail["ctx"]["error"]))
-    message = detail["msg"].replace("Input should be", "should be")
+    message = _wording(detail)
     shown = "" if isinstance(given, dict | list) else f", not {given!r}"
     words = str(detail.get("ctx", {}).get("expected", "")).replace("'", "").replace(" or ", ", ").split(", ")
     suggestion = near(str(given), words) if kind == "literal_error" else ""
     return Fault(origin.file, origin.line, dotted(path), f"{message}{shown}.", suggestion)
+
+
+def _wording(detail: ErrorDetails) -> str:
+    """What pydantic says, in YAML's words for its types."""
+    kind = detail["type"]
+    if kind == "too_short":
+        least = detail["ctx"]["min_length"]
+        return f"needs at least {least} {'entry' if least == 1 else 'entries'}"
+    if kind == "string_type" and isinstance(detail["input"], int | float):
+        return "should be text (in quotation marks)"
+    words = {
+        "tuple_type": "should be a list",
+        "list_type": "should be a list",
+        "dict_type": "should be a mapping",
+    }
+    return words.get(kind, detail["msg"].replace("Input should be", "should be"))
 
 
 def _known_path(location: Sequence[str | int], cell: Document) -> KeyPath:

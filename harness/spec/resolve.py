@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -106,6 +107,13 @@ def _without(matrix: Any, name: str, value: Any) -> Any:
     return [entry for place, entry in enumerate(left) if entry and entry not in left[:place]]
 
 
+def worded(value: Any) -> str:
+    """A parameter's value as a person writes it; lists and mappings as JSON."""
+    if isinstance(value, dict | list | tuple):
+        return json.dumps(value, ensure_ascii=False)
+    return "none" if value is None else str(value)
+
+
 def parse_setting(text: str) -> tuple[str, Any]:
     """One `K=V` of the command line; V is read as YAML, so 5 is a number and [a, b] a list."""
     key, equals, value = text.partition("=")
@@ -117,7 +125,10 @@ def parse_setting(text: str) -> tuple[str, Any]:
     try:
         loaded = YAML(typ="safe", pure=True).load(value)
     except (YAMLError, ValueError, RecursionError) as error:
-        raise UsageError(f"--set {text}: the value is not valid YAML") from error
+        raise UsageError(
+            f"--set {text}: the value is not valid YAML",
+            """Text with {}, a colon or a comma needs quotation marks: --set 'KEY=["a photo of {}"]'.""",
+        ) from error
     if not _all_plain(loaded):
         raise UsageError(f"--set {text}: the value {NOT_PLAIN}")
     return key.strip(), loaded
@@ -200,7 +211,7 @@ def _fill(cell: Document) -> None:
             return value
         for name in PLACEHOLDER.findall(value):
             if name not in params:
-                message = f"'{{{name}}}' is not a parameter of this task"
+                message = f"'{{{name}}}' is not a parameter of this task."
                 hint = near(name, params) or "Declare it under params."
                 faults.append(_fault(cell.origin(path), dotted(path), message, hint))
         if (whole := PLACEHOLDER.fullmatch(value)) and whole[1] in params:

@@ -46,7 +46,7 @@ def test_a_name_that_looks_like_a_number_is_a_name() -> None:
         ("-1", "holds -1: the row has no label"),
         (3, "holds 3, but its classes are numbered 0 to 2"),
         ("3", "holds 3, but its classes are numbered 0 to 2"),
-        (True, "holds bool"),
+        (True, "holds True, neither a class's number nor its name"),
         (1.0, "holds 1.0, neither a class's number nor its name"),
         (None, "is empty"),
         (" ", "is empty"),

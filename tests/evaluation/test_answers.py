@@ -94,6 +94,18 @@ def test_texts_come_in_their_order_and_each_is_embedded_once(tmp_path: Path) -> 
     assert sorted(table.texts_asked) == ["a", "c", "g"]
 
 
+def test_texts_that_are_cut_are_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def predict(self: Table, batch: Batch) -> list[Output]:
+        return [Output(np.ones(2, np.float32), truncated=len(text) > 3) for text in batch.tensors["vectors"]]
+
+    monkeypatch.setattr(Table, "predict", predict)
+    for _ in range(2):  # the second time from the journal, as in a training that validates at every step
+        EngineEmbed(engines(Table(), tmp_path)).texts(["abc", "abcde", "abcd", "abcd"], "captions")
+    assert capsys.readouterr().err == "2 of 3 captions are longer than the model reads: 'abcde' is cut.\n"
+
+
 def test_an_embedding_survives_the_journal(tmp_path: Path) -> None:
     vector = np.array([0.1, -2.5, 3e-38], np.float32)
     journal = Journal(tmp_path, "r")

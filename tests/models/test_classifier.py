@@ -320,6 +320,15 @@ def test_target_that_cannot_be_learned(folders: dict[str, Path], target: Any, re
         opened(folders["vit"], PLAIN).encode([picture(0, target)], with_targets=True)
 
 
+@pytest.mark.parametrize(("target", "reason"), [("b", "'b'"), ("clas 0", "Did you mean 'class 0'")])
+def test_target_that_only_the_dataset_knows(tmp_path: Path, target: str, reason: str) -> None:
+    """Where the dataset has no names for its classes, the checkpoint's own are what it answers with."""
+    folder = tiny_vit(tmp_path, ("class 0", "class 1"))
+    with pytest.raises(RowError, match=reason):
+        opened(folder).request(picture(0, target))
+    assert opened(folder).request(picture(0, "class 0")) == {"classify": "image"}
+
+
 def test_sample_without_its_medium(folders: dict[str, Path]) -> None:
     adapter = opened(folders["vit"], PLAIN)
     with pytest.raises(RowError, match="'0' has no image"):

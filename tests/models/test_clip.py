@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image as Pillow
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from harness.data.image import DecodedImage, EncodedImage
 from harness.errors import AdapterError, MediaError, PredictionError, RowError
@@ -207,6 +207,16 @@ def test_an_old_checkpoint_is_embedded_as_a_new_one(folders: Folders, tmp_path: 
     made, new = dual_encoder(old), dual_encoder(folders["clip"])
     assert np.array_equal(embeddings(made, images()), embeddings(new, images()))
     assert made.similarity() == new.similarity()
+
+
+@pytest.mark.parametrize("scale", [float("nan"), 200.0])
+def test_a_temperature_that_makes_nan_of_cosines(folders: Folders, tmp_path: Path, scale: float) -> None:
+    folder = tmp_path / "damaged"
+    shutil.copytree(folders["clip"], folder)
+    weights = load_file(folder / "model.safetensors")
+    save_file(weights | {"logit_scale": torch.tensor(scale)}, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(AdapterError, match=r"damaged multiplies cosines by (nan|inf)"):
+        dual_encoder(folder).similarity()
 
 
 def test_a_task_of_sounds_is_refused(folders: Folders) -> None:

@@ -101,7 +101,7 @@ run: {batch_size: 0}
         (MINIMAL + "matrix: {lang: [a]}\n", "task.yaml:8  matrix.lang: is not a parameter"),
         (MINIMAL.replace("audio: audio, ", ""), "kind 'asr' needs data.columns to map 'audio'"),
         (MINIMAL.replace("owner/name", "synthetic:spoken"), "there is no synthetic dataset 'spoken'"),
-        (MINIMAL.replace("metrics: [wer]", "metrics: []"), "metrics: Tuple should have at least 1 item"),
+        (MINIMAL.replace("metrics: [wer]", "metrics: []"), "metrics: needs at least 1 entry."),
     ],
 )
 def test_each_broken_file_says_where_and_why(write, text, complaint):
@@ -163,6 +163,25 @@ def test_a_wrong_set_is_reported_as_such(write):
     assert str(caught.value).startswith(
         "--set run.batch_size=many  run.batch_size: should be a valid integer"
     )
+
+
+def test_a_set_of_text_in_braces_says_how_to_quote_it():
+    with pytest.raises(UsageError, match="is not valid YAML") as caught:
+        parse_setting("classes.templates=[a photo of {}]")
+    assert parse_setting(caught.value.hint.partition("'")[2].rstrip("'.")) == ("KEY", ["a photo of {}"])
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ("[cat]", ["classes.names: needs at least 2 entries."]),
+        ("cat", ["classes.names: should be a list, not 'cat'."]),
+        ("[cat, 1]", ["classes.names[1]: should be text (in quotation marks), not 1."]),
+    ],
+)
+def test_lists_are_spoken_of_in_the_files_words(write, names, said):
+    found = complaints(write(MINIMAL + f"classes: {{names: {names}}}\n"))
+    assert [line.partition("  ")[2] for line in found] == said
 
 
 def test_matrix_makes_one_cell_per_combination(write):

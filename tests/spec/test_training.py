@@ -167,7 +167,7 @@ def test_the_first_metric_selects_unless_another_is_named(write):
         ("train.data.options.voice=known", "train.data.options.voice: unknown option. Did you mean"),
         ("train.data.options.n=0", "train.data.options.n"),
         ("train.data.path=synthetic:spoken", "train.data.path: there is no synthetic dataset 'spoken'."),
-        ("train.data.columns=audio", "train.data.columns: should be a valid dictionary"),
+        ("train.data.columns=audio", "train.data.columns: should be a mapping"),
         ("train.data.revision=main", "train.data: revision: a synthetic dataset has no"),
         ("train.keep=[{name: a, params: {voice: known}}]", "train.keep[0].params.voice: is not a parameter"),
         (
