@@ -280,7 +280,7 @@ def list_things(parsed: argparse.Namespace) -> int:
     from harness import listing, report
 
     table = listing.listing(parsed.what, parsed.results)
-    title, headings, rows = table if parsed.json or parsed.what != "runs" else listing.condensed(table)
+    title, headings, rows = table if parsed.json else listing.condensed(table)
     if parsed.json:
         _print_json({parsed.what: [dict(zip(headings, row, strict=True)) for row in rows]})
     else:

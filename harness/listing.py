@@ -11,9 +11,14 @@ from harness.results.record import Record
 from harness.results.store import SHORT_LENGTH, Store
 from harness.spec.find import find, shipped_tasks
 from harness.spec.load import load
+from harness.spec.resolve import worded
 
 SHOWN = ("method", "steps", "epochs")
 """Keys of the train section that the list of runs shows in its own words."""
+
+TASKS = ("name", "kind", "parameters", "description")
+RUNS = ("run", "task", "kind", "model", "settings", "fine-tune", "score", "samples", "ended (UTC)")
+"""The columns of two lists."""
 
 Table: TypeAlias = tuple[str, Sequence[str], Sequence[Sequence[str]]]
 Details: TypeAlias = tuple[str, Sequence[str], Sequence[Sequence[str]], Any]
@@ -29,17 +34,18 @@ def listing(what: str, results: Path) -> Table:
 
 
 def condensed(table: Table) -> Table:
-    """The table of runs for 80 columns: task, model and settings below each other."""
+    """The tables of runs and of tasks for 80 columns, what is long below each other; others as they are."""
     title, headings, rows = table
+    if headings == TASKS:
+        told = [(name, f"{what}\n{kind} {params}".rstrip()) for name, kind, params, what in rows]
+        return title, (TASKS[0], "description, kind, parameters"), told
+    if headings != RUNS:
+        return table
     merged = [
-        (
-            run,
-            "\n".join(filter(None, (task, f"{model} {settings}", tuned, f"{n} samples, {ended} UTC"))),
-            score,
-        )
-        for run, task, model, settings, tuned, score, n, ended in rows
+        (run, "\n".join(filter(None, (f"{task}, {kind}", *names, f"{n} samples, {ended} UTC"))), score)
+        for run, task, kind, *names, score, n, ended in rows
     ]
-    return title, (headings[0], "task, model, settings", "score"), merged
+    return title, (RUNS[0], "task, model, settings", "score"), merged
 
 
 def _tasks() -> Table:
@@ -48,7 +54,7 @@ def _tasks() -> Table:
         task = load(file)[0].task
         params = " ".join(f"{key}={value}" for key, value in task.params.items())
         rows.append((name, task.kind, params, task.description))
-    return "Shipped tasks", ("name", "kind", "parameters", "description"), rows
+    return "Shipped tasks", TASKS, rows
 
 
 def _models() -> Table:
@@ -82,6 +88,7 @@ def _runs(results: Path) -> Table:
         (
             record.run_id[:SHORT_LENGTH],
             record.task,
+            record.kind,
             record.model.checkpoint,
             _settings(record),
             _fine_tune(record, told.get(record.task, ())),
@@ -91,13 +98,14 @@ def _runs(results: Path) -> Table:
         )
         for record in records
     ]
-    headings = ("run", "task", "model", "settings", "fine-tune", "score", "samples", "ended (UTC)")
-    return f"Runs in {results}", headings, rows
+    return f"Runs in {results}", RUNS, rows
 
 
 def _settings(record: Record) -> str:
-    """What tells this run from others of its task: parameters, adapter, precision."""
-    params = [f"{name}={'none' if value is None else value}" for name, value in record.params.items()]
+    """What tells this run from others of its task: parameters, a probe's shots, adapter, precision."""
+    shots = (record.spec.get("probe") or {}).get("shots")
+    given = dict(record.params) | ({} if shots is None else {"shots": shots})
+    params = [f"{name}={worded(value)}" for name, value in given.items()]
     return " ".join([*params, *filter(None, (record.model.adapter, record.model.dtype))])
 
 

@@ -62,8 +62,8 @@ class BaselineResult:
 
 @dataclass(frozen=True)
 class Shown:
-    """A run as a line of the table of scores: `cell` tells it from the others, `beside` says it's a
-    baseline's."""
+    """A run as a line of the table of scores: `cell` tells it from the others, what has no name is the
+    model's; `beside` says it's a baseline's."""
 
     record: Record
     cell: Mapping[str, Any]
@@ -90,10 +90,10 @@ class CellResult:
     @property
     def shown(self) -> Iterator[Shown]:
         """The model's run and those of its baselines, told apart where there are any."""
-        yield Shown(self.record, ({"model": THE_MODEL} if self.baselines else {}) | dict(self.cell.cell))
+        yield Shown(self.record, ({"": THE_MODEL} if self.baselines else {}) | dict(self.cell.cell))
         for baseline in self.baselines:
             if baseline.record is not None:
-                yield Shown(baseline.record, {"model": baseline.name} | dict(self.cell.cell), beside=True)
+                yield Shown(baseline.record, {"": baseline.name} | dict(self.cell.cell), beside=True)
 
     @property
     def all_records(self) -> Iterator[Record]:

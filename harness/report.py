@@ -17,10 +17,12 @@ from harness.evaluation.per_class_table import per_class_text
 from harness.evaluation.statistics import MIN_CLUSTERS
 from harness.evaluation.trained import chosen
 from harness.evaluation.worst import costliest_text
+from harness.metrics.names import in_words
 from harness.models.base import Rendered
 from harness.outcome import Shown
 from harness.results.record import MetricPart, Record, TrainPart
 from harness.results.store import SHORT_LENGTH, Store
+from harness.spec.resolve import worded
 from harness.types import Sample
 
 LISTED_FAILURES = 10
@@ -34,27 +36,29 @@ def console() -> Console:
 
 def run_report(runs: Sequence[Shown], store: Store) -> RenderableType:
     """The table of runs, the costliest samples of the worst model's, failures, and what to do next."""
-    records, cells = [run.record for run in runs], [run.cell for run in runs]
+    records = [run.record for run in runs]
     own = [run for run in runs if not run.beside]
     worst = max(own, key=lambda run: _badness(run.record))
     samples = store.samples(worst.record.run_id)
-    parts: list[RenderableType] = [score_table(records, cells), *legend([run.record for run in own])]
+    parts: list[RenderableType] = [score_table(runs), *legend([run.record for run in own])]
     parts += costliest_text(worst.record, samples, cell_text(worst.cell))
     parts += [line for record in records for line in failures_text(record, store)]
-    return Group(*parts, *_where(records, store, cells, own[-1].record))
+    return Group(*parts, *_where(runs, store, own[-1].record))
 
 
-def score_table(records: Sequence[Record], cells: Sequence[Mapping[str, Any]]) -> Table:
+def score_table(runs: Sequence[Shown]) -> Table:
     """One line per run and metric: the run's cell, score, 95% interval, samples, speed."""
-    names = list(dict.fromkeys(name for cell in cells for name in cell))
-    models = dict.fromkeys(_model_name(record) for record in records)
-    table = Table(title=escape(f"{records[0].task}: {', '.join(models)}"), title_justify="left")
+    names = list(dict.fromkeys(name for run in runs for name in run.cell))
+    models = dict.fromkeys(_model_name(run.record) for run in runs if not run.beside)
+    table = Table(title=escape(f"{runs[0].record.task}: {', '.join(models)}"), title_justify="left")
     for heading in (*names, "metric"):
         table.add_column(heading, overflow="fold")
-    for heading in ("score", "95% interval", "samples", "speed"):
+    for heading in ("score", "95% interval", "samples"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for record, cell in zip(records, cells, strict=True):
-        run, speed = [plain(cell.get(name, "")) for name in names], speed_text(record)
+    table.add_column("speed", justify="right", overflow="fold")
+    for shown in runs:
+        record = shown.record
+        run, speed = [plain(shown.cell.get(name, "")) for name in names], speed_text(record)
         for key, metric in record.metrics.items():
             scores = score_texts(metric)
             table.add_row(*run, metric_name(key, metric), *scores, scored_text(record, metric), speed)
@@ -69,7 +73,7 @@ def _model_name(record: Record) -> str:
 
 def metric_name(key: str, metric: MetricPart) -> str:
     """The metric with its direction and unit: WER ↓%."""
-    return f"{escape(key.upper())} {'↑' if metric.higher_is_better else '↓'}{metric.unit}"
+    return f"{escape(in_words(key))} {'↑' if metric.higher_is_better else '↓'}{metric.unit}"
 
 
 def legend(records: Sequence[Record]) -> Iterable[RenderableType]:
@@ -88,7 +92,7 @@ def legend(records: Sequence[Record]) -> Iterable[RenderableType]:
 
 def plain(value: Any) -> str:
     """A parameter's value as a person writes it."""
-    return "none" if value is None else escape(str(value))
+    return escape(worded(value))
 
 
 def score_texts(metric: MetricPart) -> tuple[str, str]:
@@ -108,8 +112,8 @@ def speed_text(record: Record) -> str:
     speed = record.speed
     if speed.rtfx is not None:
         return f"RTFx {speed.rtfx:.0f}" if speed.rtfx >= 10 else f"RTFx {speed.rtfx:.1f}"
-    if speed.samples_per_second is not None:
-        return f"{speed.samples_per_second:.1f} samples/s"
+    if (each := speed.samples_per_second) is not None:
+        return f"{each:,.0f} samples/s" if each >= 100 else f"{each:.1f} samples/s"
     return "from cache" if record.family != "stored" else "stored"
 
 
@@ -127,13 +131,10 @@ def failures_text(record: Record, store: Store) -> Iterable[RenderableType]:
         yield Text(f"  ... and {len(failed) - LISTED_FAILURES} more in {store.samples_path(record.run_id)}")
 
 
-def _where(
-    records: Sequence[Record], store: Store, cells: Sequence[Mapping[str, Any]], last: Record
-) -> Iterable[RenderableType]:
+def _where(runs: Sequence[Shown], store: Store, last: Record) -> Iterable[RenderableType]:
     yield Text(f"\nRecorded in {store.root}/ (records in runs/, every sample in samples/):", style="bold")
-    short = [record.run_id[:SHORT_LENGTH] for record in records]
-    for name, cell in zip(short, cells, strict=True):
-        yield Text(f"  {name}  {cell_text(cell)}".rstrip())
+    for run in runs:
+        yield Text(f"  {run.record.run_id[:SHORT_LENGTH]}  {cell_text(run.cell)}".rstrip())
     yield Text(f"Look closer: harness show {last.run_id[:SHORT_LENGTH]}")
     yield Text(f"Compare:     harness compare {last.run_id[:SHORT_LENGTH]} OTHER_RUN")
 
@@ -152,7 +153,7 @@ def counted(number: int, noun: str) -> str:
 
 def cell_text(cell: Mapping[str, Any]) -> str:
     """A matrix's cell in words: voices known, snr_db 20."""
-    return ", ".join(f"{name} {'none' if value is None else value}" for name, value in cell.items())
+    return ", ".join(f"{name} {worded(value)}".strip() for name, value in cell.items())
 
 
 def record_report(record: Record, store: Store) -> RenderableType:
@@ -162,7 +163,7 @@ def record_report(record: Record, store: Store) -> RenderableType:
         settings.add_row(name, Text(value, overflow="fold"))
     samples = store.samples(record.run_id)
     return Group(
-        score_table([record], [record.params]),
+        score_table([Shown(record, {})]),
         *legend([record]),
         Text(),
         settings,
@@ -184,6 +185,8 @@ def _facts(record: Record, store: Store) -> Iterable[tuple[str, str]]:
     if record.parent is not None:
         yield "base", record.parent
     yield "data", _joined(data.path, data.name, data.revision, f"split {data.split}")
+    if record.params:
+        yield "parameters", cell_text(record.params)
     if generate:
         yield "generate", ", ".join(f"{key} {value}" for key, value in generate.items() if value is not None)
     for key, metric in record.metrics.items():
@@ -210,19 +213,34 @@ def _joined(*parts: str | None) -> str:
 
 def rendered_report(sample: Sample, rendered: Rendered, cell: str = "") -> RenderableType:
     """One sample as the model would see it: tokens with the labels marked, shapes."""
-    tokens = Text("  ")
-    for token, label in rendered.tokens:
-        tokens.append(f"⟦{token}⟧" if label else token, style="bold green" if label else "dim")
     shapes = [Text(f"  {name}: {shape}") for name, shape in {**rendered.shapes, **rendered.notes}.items()]
     where = f" ({cell})" if cell else ""
     return Group(
         Text(f"Sample {sample.id} as the model sees it{where}", style="bold"),
-        Text(f"  target: {sample.target}"),
-        Text("\nDecoder tokens; ⟦these⟧ are labels:", style="bold"),
-        tokens,
+        Text(f"  target: {_target_text(sample.target)}"),
+        *_tokens_text(rendered.tokens),
         Text("\nShapes and settings:", style="bold"),
         *shapes,
     )
+
+
+def _target_text(target: Any) -> str:
+    return " | ".join(target) if isinstance(target, list | tuple) else str(target)
+
+
+def _tokens_text(tokens: Sequence[tuple[str, bool]]) -> Iterable[RenderableType]:
+    """The tokens with their labels marked; a class or a prompt has nothing to tell apart."""
+    if not tokens:
+        return
+    labels = [label for _, label in tokens]
+    mixed = any(labels) and not all(labels)
+    heading = "Tokens; ⟦these⟧ are labels:" if mixed else "Label:" if all(labels) else "Tokens of the text:"
+    yield Text(f"\n{heading}", style="bold")
+    line = Text("  ")
+    for token, label in tokens:
+        shown = f"⟦{token}⟧" if mixed and label else token
+        line.append(shown, style="bold green" if label else "dim")
+    yield line
 
 
 def rows_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:

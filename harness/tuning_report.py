@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -22,6 +23,7 @@ from harness.outcome import CellResult, Pair
 from harness.report import cell_text, counted, failures_text, legend, metric_name, score_texts
 from harness.results.record import MetricPart, plain
 from harness.results.store import SHORT_LENGTH, Store
+from harness.spec.resolve import worded
 
 if TYPE_CHECKING:
     from harness.training.fine_tune import FineTuned
@@ -41,7 +43,9 @@ class Asked:
 
     def words(self, result: CellResult, *, model: str | None) -> list[str]:
         """Arguments that name one of its cells, with this model."""
-        cell = [f"{name}={'null' if value is None else value}" for name, value in result.cell.cell.items()]
+        cell = [
+            f"{name}={'null' if value is None else worded(value)}" for name, value in result.cell.cell.items()
+        ]
         settings = [word for text in (*self.settings, *cell) for word in ("--set", text)]
         return [self.task, *settings, *(["--model", model] if model else [])]
 
@@ -79,19 +83,18 @@ def ranked(results: Sequence[CellResult]) -> list[CellResult]:
 
 def tuned_table(results: Sequence[CellResult]) -> Table:
     """Base and fine-tune side by side: a line per cell and metric, then its checks against forgetting, then
-    its baselines, which have one score each."""
+    its baselines, which have one score each. Names stand above their metrics: beside them 80 columns are
+    too few."""
     record = results[0].record
     named = len(results) > 1 or any(result.kept or result.baselines for result in results)
     title = escape(f"{record.task}: {record.model.checkpoint}")
     table = Table(title=title, title_justify="left")
-    if named:
-        table.add_column("", overflow="fold", max_width=14)
     table.add_column("metric", overflow="fold")
     for heading in ("base", "fine-tune", "difference, p"):
         table.add_column(heading, justify="right", no_wrap=True)
     for result in results:
-        for row in _rows(result):
-            table.add_row(*(row if named else row[1:]))
+        for row in _rows(result, named=named):
+            table.add_row(*row)
         table.add_section()
         for row in _baseline_rows(result):
             table.add_row(*row)
@@ -99,31 +102,37 @@ def tuned_table(results: Sequence[CellResult]) -> Table:
     return table
 
 
-def _rows(result: CellResult) -> Iterator[tuple[RenderableType, ...]]:
+def _rows(result: CellResult, *, named: bool) -> Iterator[tuple[RenderableType, ...]]:
     if result.pair is None:
         return
-    task = result.record.task.rpartition("/")[2]
-    name: RenderableType = Text(cell_text(result.cell.cell) or task)
+    if named:
+        yield (Text(cell_text(result.cell.cell) or result.record.task.rpartition("/")[2], "bold"),)
     for metric in result.record.metrics:
-        yield name, *_figures(result.pair, metric)
-        name = Text()
+        label, *figures = _figures(result.pair, metric)
+        yield _below(label) if named else label, *figures
     for check in result.kept:
-        verdict = Text(f"\n{check.verdict}", style=STYLES.get(check.verdict, "yellow"))
+        verdict = (check.verdict, STYLES.get(check.verdict, "yellow"))
+        yield (Text.assemble((f"{check.keep.name}: ", "bold"), verdict),)
         pair = Pair(check.base, check.tuned, {}, check.refusal)
-        yield Text(check.keep.name) + verdict, *_figures(pair, check.base.primary, check.comparison)
+        label, *figures = _figures(pair, check.base.primary, check.comparison)
+        yield _below(label), *figures
 
 
 def _baseline_rows(result: CellResult) -> Iterator[tuple[RenderableType, ...]]:
     for baseline in result.baselines:
-        name = Text(f"baseline: {baseline.name}")
-        for metric, part in baseline.record.metrics.items() if baseline.record else ():
-            yield name, metric_name(metric, part), _score(part), "", ""
-            name = Text()
+        if baseline.record is None:
+            continue
+        yield (Text(f"baseline: {baseline.name}", "bold"),)
+        for metric, part in baseline.record.metrics.items():
+            yield _below(metric_name(metric, part)), _score(part)
 
 
-def _figures(
-    pair: Pair, metric: str, comparison: Comparison | None = None
-) -> tuple[RenderableType, RenderableType, RenderableType, RenderableType]:
+def _below(label: str) -> RenderableType:
+    """A metric below its name; the interval leaves a second line for a long one."""
+    return Padding(label, (0, 0, 0, 2))
+
+
+def _figures(pair: Pair, metric: str, comparison: Comparison | None = None) -> tuple[str, Text, Text, Text]:
     parts = [record.metrics[metric] for record in (pair.base, pair.tuned)]
     found = comparison or pair.comparisons.get(metric)
     return metric_name(metric, parts[0]), _score(parts[0]), _score(parts[1]), _difference(found)

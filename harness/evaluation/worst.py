@@ -12,8 +12,9 @@ from rich.console import RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from harness.evaluation.forms import answer_of, form_of, in_short, most_probable, target_of
+from harness.evaluation.forms import answer_of, form_of, most_probable, target_of
 from harness.metrics.base import Metric, build
+from harness.metrics.names import in_words
 from harness.results.record import Record
 
 WORST = 5
@@ -91,9 +92,11 @@ def costliest_text(record: Record, table: Any, cell: str = "") -> Iterable[Rende
         how = "; normalised, [these words] differ" if form == "text" else ""
         yield Text(f"\nWhat costs the most{where}{how}:", style="bold")
     for sample in found:
-        own = "empty reference" if sample.value is None else f"{sample.value:.1f}{part.unit}"
-        cost = f"  {record.primary.upper()} {own}, {sample.cost:.2f} of the total"
-        yield Text.assemble((str(sample.row["id"]), "cyan"), cost)
+        cost = f"costs {sample.cost:.2f}{' points' if part.unit == '%' else ''}"
+        if form == "text":
+            own = "empty reference" if sample.value is None else f"{sample.value:.1f}{part.unit}"
+            cost = f"{in_words(record.primary)} {own}, {cost}"
+        yield Text.assemble((str(sample.row["id"]), "cyan"), f"  {cost}")
         for label, side in _sides(sample.row, form):
             yield Padding(Text(label).append(side), (0, 0, 0, 2), expand=False)
 
@@ -108,10 +111,22 @@ def _sides(row: Mapping[str, Any], form: str) -> Iterable[tuple[str, Text]]:
     if form == "ranks":
         first = target if isinstance(target, str) else target[0]
         more = "" if isinstance(target, str) or len(target) == 1 else f" (and {len(target) - 1} more)"
-        return ("caption ", Text(_clipped(first) + more)), ("ranks   ", Text(in_short(answer, form)))
+        return ("caption ", Text(_clipped(first) + more)), ("ranks   ", Text(_ranks_text(answer)))
     right = target if isinstance(target, str) else ", ".join(target)
     said = _printable(most_probable(answer, CLASSES_SHOWN))
     return ("is   ", Text(_clipped(right), style="green")), ("said ", Text(said, style="red"))
+
+
+def _ranks_text(answer: Any) -> str:
+    """Where the first of its captions came for the media, and the media for each of its captions."""
+    if isinstance(answer, str):
+        return answer
+    media = [
+        f"{name} {', '.join(map(str, ranks))} for its captions"
+        for name, ranks in answer.items()
+        if name != "text"
+    ]
+    return "; ".join([f"best caption {answer['text']}", *media])
 
 
 def _clipped(text: str) -> str:

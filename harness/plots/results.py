@@ -25,12 +25,15 @@ def draw_results(points: Sequence[Point], store: Store) -> list[Path]:
 
 
 def drawn_text(drawn: Sequence[Path]) -> str:
-    """What was drawn and where, in one line; empty without any."""
+    """What was drawn and where, in one line, another for what each of several runs has; empty without any."""
     if not drawn:
         return ""
     folders = {picture.parent for picture in drawn}
     top = Path(commonpath(folders))
     beside = [picture.name for picture in drawn if picture.parent == top]
-    below = dict.fromkeys(picture.name for picture in drawn if picture.parent != top)
-    named = [*beside, *(f"{name} of each run" for name in below)]
-    return f"Plots: {', '.join(named)} in {top}/"
+    below = [picture for picture in drawn if picture.parent != top]
+    lines = [f"Plots: {', '.join(beside)} in {top}/"] if beside else []
+    if below:
+        names = ", ".join(dict.fromkeys(picture.name for picture in below))
+        lines.append(f"Plots of each run: {names} below {top}/, the first's {below[0]}")
+    return "\n".join(lines)

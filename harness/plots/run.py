@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 CONFUSION, RELIABILITY = "confusion", "reliability"
 TITLE_LENGTH = 70
+MODEL_LENGTH = (TITLE_LENGTH - len(" + ")) // 2
+"""Two names with what joins them fit the title."""
 
 
 def plots_folder(results: Path, record: Record) -> Path:
@@ -57,5 +59,5 @@ def _model(record: Record) -> str:
     """The last part of a folder's name tells it from others."""
     parts = [record.model.checkpoint, record.model.adapter]
     return " + ".join(
-        part if len(part) <= TITLE_LENGTH // 2 else f"…{part[-TITLE_LENGTH // 2 :]}" for part in parts if part
+        part if len(part) <= MODEL_LENGTH else f"…{part[1 - MODEL_LENGTH :]}" for part in parts if part
     )

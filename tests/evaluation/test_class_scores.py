@@ -128,7 +128,7 @@ def test_ranks_are_scored_and_told_in_short(tmp_path):
     assert json.loads(second["prediction"]) == {"text": 4, "image": [1]}
     text = printed(*costliest_text(record, table))
     assert "caption [b]a cat[/b]" in text
-    assert "ranks   text 4, image 1" in text
+    assert "ranks   best caption 4; image 1 for its captions" in text
 
 
 @pytest.mark.parametrize(

@@ -118,11 +118,11 @@ def test_results_are_drawn_with_their_matrix(record, tmp_path):
     drawn = draw_results([Point({"x": x}, "base", record) for x in (1, 2)], store)
     folder = tmp_path / "results" / "plots"
     assert [file.relative_to(folder).parts[-1] for file in drawn][1:] == ["confusion.png", "reliability.png"]
-    told = "confusion.png of each run, reliability.png of each run"
-    assert drawn_text(drawn) == f"Plots: {drawn[0].name}, {told} in {folder}/"
+    told = f"Plots of each run: confusion.png, reliability.png below {folder}/, the first's {drawn[1]}"
+    assert drawn_text(drawn) == f"Plots: {drawn[0].name} in {folder}/\n{told}"
     assert (
         drawn_text([folder / "a" / "x.png", folder / "b" / "x.png"])
-        == f"Plots: x.png of each run in {folder}/"
+        == f"Plots of each run: x.png below {folder}/, the first's {folder}/a/x.png"
     )
     assert drawn_text(drawn[1:]) == f"Plots: confusion.png, reliability.png in {drawn[1].parent}/"
     assert drawn_text([]) == ""
