@@ -14,6 +14,7 @@ from harness import plots
 from harness.plots import confusion
 from harness.plots.confusion import draw_confusion, shown_classes
 from harness.plots.picture import ends, short
+from harness.plots.run import TITLE_LENGTH, _model
 from tests.evaluation.class_runs import run_of, said
 
 ANSWERS = [
@@ -133,3 +134,14 @@ def test_drawing_touches_no_global_state(tmp_path):
         "assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-W", "ignore", "-c", script, str(tmp_path / "x")], check=True)
+
+
+def test_the_end_of_an_adapters_name_stays_in_the_title(tmp_path):
+    record, _ = run_of(tmp_path, ANSWERS, run={"max_failures": 1.0})
+    folders = {
+        "checkpoint": "./checkpoints/handwritten_digits",
+        "adapter": f"results/adapters/{'x' * 60}-8c5934d5",
+    }
+    told = _model(record.model_copy(update={"model": record.model.model_copy(update=folders)}))
+    assert told.endswith("-8c5934d5")
+    assert short(told, TITLE_LENGTH) == told
