@@ -81,12 +81,23 @@ class LinearProbe(Head):
                 choice = "The penalty's strength is chosen on it; probe.strengths with one value needs none."
                 error.hint = f"{error.hint} {choice}".strip()
             raise
+        self._refuse_other_classes(dataset)
         if purpose == "train":
             self._refuse_same(dataset, self._means.dataset, "learn from what is scored")
             self._train = dataset
         else:
             self._refuse_same(dataset, self._train, "choose its strength on what it learned from")
         return dataset
+
+    def _refuse_other_classes(self, dataset: Dataset) -> None:
+        own, scored = set(dataset.class_names or ()), set(self._means.dataset.class_names or ())
+        if own != scored:
+            raise DataError(
+                f"{dataset.path}: the splits {dataset.split} and {self._means.dataset.split} have different "
+                f"classes: only one of them has {', '.join(sorted(own ^ scored)[:_NAMED_AT_MOST])}",
+                "Folders per class need the same folders in every split, with files in each; metadata.jsonl "
+                "beside classes.names allows for classes without samples.",
+            )
 
     @staticmethod
     def _refuse_same(dataset: Dataset, other: Dataset, what: str) -> None:

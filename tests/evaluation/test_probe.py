@@ -143,6 +143,15 @@ def test_strengths_are_not_chosen_on_what_is_learned(tmp_path: Path) -> None:
             probe(tmp_path, blobs(6, 0), splits(validation=validation))
 
 
+@pytest.mark.parametrize("purpose", ["train", "validation"])
+def test_splits_that_name_other_classes(tmp_path: Path, purpose: str) -> None:
+    """A folder per class names those that have files, which may be fewer in a small split."""
+    rows = [(shown(1, 2), "left"), (shown(2, 9), "up"), (shown(9, 9), "right")]
+    fewer = pictures(rows[:2], "linear_probe", ("left", "up"), split=purpose)
+    with pytest.raises(DataError, match=f"splits {purpose} and test have different .* has right"):
+        probe(tmp_path, blobs(6, 0), splits(**{purpose: fewer}))
+
+
 def test_a_class_that_only_the_validation_split_shows(tmp_path: Path) -> None:
     train = pictures([(shown(1, 2), "left"), (shown(2, 9), "up")], "linear_probe", split="train")
     validation = pictures([(shown(3, 1), "right")], "linear_probe", split="validation")
