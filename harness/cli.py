@@ -172,6 +172,13 @@ def _compare_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("a", metavar="RUN_A", help="the start of a run's id, latest, or latest~1")
     sub.add_argument("b", metavar="RUN_B", help="another's; differences are B - A")
     sub.add_argument("--metric", help="a metric other than the first")
+    sub.add_argument(
+        "--across",
+        metavar="KEY",
+        action="append",
+        default=[],
+        help="key of the task that may differ between them, such as classes.templates or kind",
+    )
     _results(sub)
     _json(sub)
 

@@ -266,7 +266,10 @@ def compare(parsed: argparse.Namespace) -> int:
     store = Store(parsed.results)
     a, b = (store.get(prefix) for prefix in (parsed.a, parsed.b))
     found = compare(
-        RunData(a, store.samples(a.run_id)), RunData(b, store.samples(b.run_id)), metric_name=parsed.metric
+        RunData(a, store.samples(a.run_id)),
+        RunData(b, store.samples(b.run_id)),
+        metric_name=parsed.metric,
+        across=parsed.across,
     )
     if parsed.json:
         _print_json(found.to_json())

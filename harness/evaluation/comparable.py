@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -15,6 +15,9 @@ from harness.spec.section import UNSCORED, Section
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+NULL, NOT_GIVEN = "null", "not given"
 
 
 @dataclass(frozen=True)
@@ -38,25 +41,29 @@ def labels(a: Record, b: Record) -> tuple[str, str]:
     return _label(a, telling), _label(b, telling)
 
 
-def require_comparable(a: RunData, b: RunData, metric: str) -> None:
-    """Raises ResultError with every reason why the runs' `metric` can't be compared."""
+def require_comparable(a: RunData, b: RunData, metric: str, across: Sequence[str] = ()) -> None:
+    """Raises ResultError with every reason why the runs' `metric` can't be compared.
+
+    `across` are keys of the task that may differ, with all that stands below them.
+    """
     if a.record.run_id == b.record.run_id:
         raise ResultError(
             f"these are the same run ({a.record.run_id[:8]}): there is nothing to compare",
             "Name two runs; `harness list runs` shows them.",
         )
-    reasons = [*_task_reasons(a.record, b.record), *_metric_reasons(a.record, b.record, metric)]
+    reasons = [*_task_reasons(a.record, b.record, across), *_metric_reasons(a.record, b.record, metric)]
     reasons += [*_failure_reasons(a.record), *_failure_reasons(b.record), *_sample_reasons(a, b)]
     if reasons:
         listed = "".join(f"\n  - {reason}" for reason in dict.fromkeys(reasons))
         raise ResultError(
             f"{' and '.join(labels(a.record, b.record))} can't be compared:{listed}",
-            "Compare runs of the same task, settings and data; `harness list runs` shows them.",
+            "Compare runs of the same task, settings and data; `harness list runs` shows them. Where the "
+            "difference is what you are after, name its key: --across classes.templates",
         )
 
 
-def _task_reasons(a: Record, b: Record) -> Iterator[str]:
-    if a.spec_id != b.spec_id:
+def _task_reasons(a: Record, b: Record, across: Sequence[str]) -> Iterator[str]:
+    if a.spec_id != b.spec_id and not _only(asked_differently(a, b), across):
         yield f"what they ask differs:{_asked(a, b)}"
     if (a.data.split, a.data.limit) != (b.data.split, b.data.limit):
         yield f"they ran on different samples: {_part(a)} and {_part(b)}"
@@ -103,14 +110,25 @@ def _label(run: Record, telling: Sequence[str]) -> str:
     return f"{', '.join(parts)} ({run.run_id[:8]})"
 
 
+def asked_differently(a: Record, b: Record) -> dict[str, tuple[str, str]]:
+    """The scored keys that differ, with both values."""
+    if a.spec_id == b.spec_id:
+        return {}
+    own, other = (dict(_scored(run.spec, Task)) for run in (a, b))
+    pairs = {key: (own.get(key, NOT_GIVEN), other.get(key, NOT_GIVEN)) for key in own | other}
+    return {key: pair for key, pair in pairs.items() if pair[0] != pair[1] and {*pair} != {NULL, NOT_GIVEN}}
+
+
+def _only(keys: Collection[str], across: Sequence[str]) -> bool:
+    """Whether there are keys, and each is one of these or below one."""
+    below = tuple(f"{name}{sign}" for name in across for sign in ".[")
+    return bool(keys) and all(key in across or key.startswith(below) for key in keys)
+
+
 def _asked(a: Record, b: Record) -> str:
     """The scored keys that differ, a line each with both values; the tasks' digests where none is known."""
-    own, other = (dict(_scored(run.spec, Task)) for run in (a, b))
-    lines = [
-        f"\n      {key}: {own.get(key, 'not given')} and {other.get(key, 'not given')}"
-        for key in own | other
-        if own.get(key) != other.get(key)
-    ]
+    own, other = a.spec, b.spec
+    lines = [f"\n      {key}: {' and '.join(pair)}" for key, pair in asked_differently(a, b).items()]
     if own and other and lines:
         return "".join(lines)
     tasks = " and ".join(f"{run.task} {_settings(run)}" for run in (a, b))

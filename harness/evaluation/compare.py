@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from harness.evaluation.changes import Change
-from harness.evaluation.comparable import RunData, labels, require_comparable
+from harness.evaluation.comparable import RunData, asked_differently, labels, require_comparable
 from harness.evaluation.difference import difference, pairs
 from harness.evaluation.forms import form_of
 from harness.evaluation.statistics import MIN_CLUSTERS, McNemar, Paired, few
@@ -47,7 +47,8 @@ class Comparison:
     wins: tuple[Change, ...]
     losses: tuple[Change, ...]
     differs: Mapping[str, tuple[str, ...]]
-    """Keys of the train section in which two fine-tunes were made differently, with both values."""
+    """Keys in which the tasks differ, and those of the train section in which two fine-tunes were made
+    differently, with both values."""
 
     def to_json(self) -> Json:
         """All of it as JSON values; null where a number is undefined."""
@@ -62,13 +63,15 @@ def compare(
     seed: int = 0,
     *,
     subject: str = "B",
+    across: Sequence[str] = (),
 ) -> Comparison:
     """Compare b with a by `metric_name`, else by the metric that decides; the sentence calls b `subject`.
 
-    Raises ResultError, with every reason, when the runs aren't comparable.
+    `across` are keys of the task that may differ between them (classes.templates). Raises ResultError, with
+    every reason, when the runs aren't comparable.
     """
     key = metric_name or a.record.primary
-    require_comparable(a, b, key)
+    require_comparable(a, b, key, across)
     part = a.record.metrics[key]
     metric = build(part.metric.name, part.metric.options)
     both = pairs(a.samples, b.samples, part, form_of(a.record))
@@ -96,7 +99,7 @@ def compare(
         mcnemar=found.mcnemar,
         wins=found.wins,
         losses=found.losses,
-        differs=differing((a.record, b.record)),
+        differs={**asked_differently(a.record, b.record), **differing((a.record, b.record))},
     )
 
 

@@ -15,6 +15,8 @@ ID_WIDTH = 16
 """Columns for a sample's id."""
 ID_LINES = 3
 """Lines that an id takes at most; --json has all of it."""
+SHOWN_KEYS = 4
+"""Keys in which two runs differ that are listed; --json has all of them."""
 
 
 def comparison_table(comparison: Comparison) -> Group:
@@ -50,8 +52,9 @@ def _facts(comparison: Comparison) -> Iterable[tuple[str, str]]:
     yield "A", f"{comparison.value_a:.2f}{unit}  {comparison.label_a}"
     yield "B", f"{comparison.value_b:.2f}{unit}  {comparison.label_b}"
     if comparison.differs:
-        both = (f"{key} {a} and {b}" for key, (a, b) in comparison.differs.items())
-        yield "differs", "; ".join(both)
+        both = [f"{key} {a} and {b}" for key, (a, b) in comparison.differs.items()]
+        more = [f"and {len(both) - SHOWN_KEYS} keys more"] if len(both) > SHOWN_KEYS else []
+        yield "differs", "; ".join([*both[:SHOWN_KEYS], *more])
     yield "difference", f"{comparison.difference:+.2f}{unit}"
     if comparison.ci95 is not None and comparison.p is not None:
         low, high = comparison.ci95

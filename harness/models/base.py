@@ -150,6 +150,10 @@ class Adapter(ABC):
         """How the family reads its embeddings' cosines. Raises AdapterError for one that doesn't embed."""
         raise AdapterError(f"family '{self.info.family}' has no embeddings to compare")
 
+    def new_settings(self) -> Mapping[str, Json]:
+        """Keys of config.json that a fine-tune in full has otherwise than its base: names of its classes."""
+        return {}
+
     def part_states(self) -> Mapping[str, PartState]:
         """What becomes of parts of which the task doesn't say it: frozen, lora or full.
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 GENERIC = re.compile(r"LABEL_\d+")
 """What transformers calls a class that nobody named."""
+BY_NUMBER = "by number"
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,12 @@ def match(labels: Sequence[str], classes: Sequence[str]) -> Match | None:
         return None
     numbers = tuple(range(len(classes)))
     if all(GENERIC.fullmatch(label) for label in labels):
-        return Match(numbers, "by number")
+        return Match(numbers, BY_NUMBER)
     pairs = zip(labels, classes, strict=True)
     label, name = next(
         (pair for pair in pairs if _plain(pair[0]) != _plain(pair[1])), (labels[0], classes[0])
     )
-    return Match(numbers, "by number", f"its '{label}' is taken for '{name}'")
+    return Match(numbers, BY_NUMBER, f"its '{label}' is taken for '{name}'")
 
 
 def _by_name(labels: Sequence[str], classes: Sequence[str]) -> tuple[int, ...] | None:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import AdapterError, MediaError, PredictionError, RowError
 from harness.models.base import Adapter, AdapterInfo, Batch, Rendered
-from harness.models.class_names import Fitted
+from harness.models.class_names import BY_NUMBER, Fitted
 from harness.models.class_targets import ClassTargets
 from harness.models.finite import check_finite
-from harness.models.head import MODULES
+from harness.models.head import MODULES, Head
 from harness.models.masks import mask
 from harness.models.weights import Weights, quiet, single_thread
 from harness.types import Audio, Image, Json, Output, Sample
@@ -156,6 +156,11 @@ class Classifier(Adapter):
         labels = batch.tensors["labels"].to(logits.device)
         lossy = binary_cross_entropy_with_logits if self.multilabel else cross_entropy
         return lossy(logits, labels, reduction="sum")
+
+    def new_settings(self) -> Mapping[str, Json]:
+        """The task's names of the classes, where those of the checkpoint only agree in number."""
+        named = Head(self.classes).settings() if self._fitted.how == BY_NUMBER else {}
+        return {key: named[key] for key in named.keys() - {"problem_type"}}
 
     def part_states(self) -> Mapping[str, PartState]:
         """The head is trained in full. Raises AdapterError when a new one would stay zero."""

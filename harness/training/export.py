@@ -101,7 +101,7 @@ def _written(
     """Write the network of `working`, its manifest and the curve of `source`; how far it is from what it said
     `before` when it is loaded again."""
     with new_folder(out) as writing:
-        save_checkpoint(writing, working.model, working.weights)
+        save_checkpoint(writing, working.model, working)
         for name in (CSV, PNG):
             if (source / name).is_file():
                 shutil.copyfile(source / name, writing / name)

@@ -21,7 +21,7 @@ from harness.models.attach import ADAPTER_NAME
 from harness.models.base import Adapter
 from harness.models.checkpoint import CONFIG, WEIGHT_SUFFIXES, Checkpoint
 from harness.models.trained import ADAPTER_WEIGHTS, EXTRA_PARAMETERS, FORMAT, MANIFEST, TrainedAdapter
-from harness.models.weights import Weights, quiet
+from harness.models.weights import quiet
 from harness.spec.find import existing
 from harness.training.card import card
 from harness.training.folders import new_folder
@@ -56,7 +56,7 @@ def save(
         if is_adapter(tuning):
             save_adapter(writing, tuning, adapter.weights.checkpoint)
         else:
-            save_checkpoint(writing, tuning.network, adapter.weights)
+            save_checkpoint(writing, tuning.network, adapter)
         curve.write(writing, folder.name, metric, higher_is_better, unit)
         describe(writing, adapter, manifest, whole=not is_adapter(tuning))
 
@@ -144,12 +144,13 @@ def _without_initial(tensors: Mapping[str, Tensor], tuning: Tuning) -> dict[str,
     return converted
 
 
-def save_checkpoint(folder: Path, model: Any, base: Weights) -> None:
+def save_checkpoint(folder: Path, model: Any, adapter: Adapter) -> None:
     """Write a network's weights with the settings, tokenizer and processor of its base, byte for byte.
 
-    Only config.json differs, in its dtype and in the classes of a new head: saving settings anew would
+    Only config.json differs, in its dtype and in the classes of its head: saving settings anew would
     translate old files into new forms.
     """
+    base = adapter.weights
     with quiet():
         model.save_pretrained(folder)
     for path in folder.iterdir():
@@ -159,6 +160,7 @@ def save_checkpoint(folder: Path, model: Any, base: Weights) -> None:
         if not path.name.endswith(INDEX_SUFFIX):
             shutil.copyfile(path, folder / path.name)
     config = {key: value for key, value in base.checkpoint.config().items() if key != "torch_dtype"}
+    config |= adapter.new_settings()
     if base.head is not None:
         config = {key: value for key, value in config.items() if key != "num_labels"}
         config |= {**base.head.settings(), "architectures": [type(model).__name__]}

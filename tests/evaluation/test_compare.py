@@ -262,6 +262,31 @@ def test_the_settings_that_differ_are_named_with_both_values():
     ]
 
 
+def test_keys_that_are_to_differ_may():
+    one, three = (
+        SPEC | {"kind": "zero_shot_classification", "classes": {"names": None, "templates": templates}}
+        for templates in (["a {}."], ["a {}.", "the {}.", "my {}."])
+    )
+    a, b = run(TARGETS, spec=one), run(garbled(0.3), spec=three, spec_id="6" * 64)
+    found = compare(a, b, across=["classes.templates"])
+    assert found.difference == compare(a, run(garbled(0.3), spec=one)).difference
+    assert found.differs == {
+        "classes.templates[1]": ("not given", "the {}."),
+        "classes.templates[2]": ("not given", "my {}."),
+    }
+    assert "classes.templates[1] not given and the {}.;" in printed(found)
+    assert compare(a, b, across=["classes"]).differs == found.differs
+    for across in ([], ["classes.template"], ["data"]):
+        with pytest.raises(ResultError, match="what they ask differs") as raised:
+            compare(a, b, across=across)
+        assert "--across classes.templates" in raised.value.hint
+
+
+def test_a_hook_that_changed_is_not_among_the_keys():
+    with pytest.raises(ResultError, match="a hook's source"):
+        compare(run(TARGETS, spec=SPEC), run(TARGETS, spec=SPEC, spec_id="6" * 64), across=["data"])
+
+
 def test_a_setting_that_this_version_does_not_know_counts():
     assert "novelty.depth: 1 and 2" in differing(
         SPEC | {"novelty": {"depth": 1}}, SPEC | {"novelty": {"depth": 2}}

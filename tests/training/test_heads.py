@@ -95,6 +95,17 @@ def test_what_is_saved_is_the_same_every_time(folders: dict[str, Path], tmp_path
     assert digests[2] == digests[3] == open_checkpoint(tmp_path / "c").digest()
 
 
+def test_classes_that_agree_in_number_only_are_saved_by_their_new_names(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
+    others = tuple(f"other {number}" for number in range(len(PLAIN)))
+    made = tuned(tmp_path / "tuned", asked(folders["vit"], column="image"), others, method="full")
+    saved = json.loads((tmp_path / "tuned" / "config.json").read_text())
+    assert list(saved["id2label"].values()) == list(others)
+    again = opened(asked(tmp_path / "tuned", column="image"), others[::-1])  # by name now
+    torch.testing.assert_close(said(again), said(made).flip(-1))
+
+
 def test_full_checkpoint_is_one_that_anybody_can_use(folders: dict[str, Path], tmp_path: Path) -> None:
     """Its config has the classes, and says that a CLIP's tower became a classifier."""
     from transformers import AutoModelForImageClassification
