@@ -53,7 +53,7 @@ def _facts(comparison: Comparison) -> Iterable[tuple[str, str]]:
     yield "B", f"{comparison.value_b:.2f}{unit}  {comparison.label_b}"
     if comparison.differs:
         both = [f"{key} {a} and {b}" for key, (a, b) in comparison.differs.items()]
-        more = [f"and {len(both) - SHOWN_KEYS} keys more"] if len(both) > SHOWN_KEYS else []
+        more = [f"and {len(both) - SHOWN_KEYS} more"] if len(both) > SHOWN_KEYS else []
         yield "differs", "; ".join([*both[:SHOWN_KEYS], *more])
     yield "difference", f"{comparison.difference:+.2f}{unit}"
     if comparison.ci95 is not None and comparison.p is not None:
