@@ -43,6 +43,7 @@ def inject(model: Any, parts: Parts, info: AdapterInfo, train: Train) -> Injecte
             f"family '{info.family}' names no layers for LoRA", "Name them in train.lora.targets."
         )
     matched = targets.match(model, wanted, parts)
+    _check_reached(matched, parts, train)
     modules, extra = _in_full(model, parts)
     _check_pissa(model, matched, train)
     empty = next(model.parameters()).is_meta
@@ -64,6 +65,17 @@ def inject(model: Any, parts: Parts, info: AdapterInfo, train: Train) -> Injecte
     bare = {name: model.get_parameter(name).requires_grad_(True) for name in extra}
     outermost_in_float32(bare)
     return Injected(network, matched, extra, pissa)
+
+
+def _check_reached(matched: Mapping[str, Sequence[str]], parts: Parts, train: Train) -> None:
+    """A part that is told to take LoRA would stay as it is, where none of the targets lies in it."""
+    reached = {parts.part(name) for names in matched.values() for name in names}
+    for name, state in train.parts.items():
+        if state == "lora" and name not in reached:
+            raise AdapterError(
+                f"train.parts.{name}: none of its layers is a target of LoRA, so it would not be trained",
+                "Set it to full or frozen, or name layers of it in train.lora.targets.",
+            )
 
 
 def _in_full(model: Any, parts: Parts) -> tuple[list[str], list[str]]:

@@ -266,3 +266,10 @@ def test_network_without_checkpointing(bases: dict[str, Path], monkeypatch: pyte
 
     monkeypatch.setattr(WhisperForConditionalGeneration, "supports_gradient_checkpointing", False)
     assert "train.gradient_checkpointing" in refused(bases["whisper"], gradient_checkpointing=True).message
+
+
+def test_a_part_that_lora_does_not_reach_is_refused(bases: dict[str, Path]) -> None:
+    error = refused(bases["whisper"], parts={"encoder": "lora"}, lora={"targets": [r".*decoder.*q_proj"]})
+    assert "train.parts.encoder: none of its layers is a target of LoRA" in error.message
+    rows = tuned(bases["whisper"], parts={"encoder": "lora"}, lora={"targets": ["q_proj"]}).parts
+    assert next(row for row in rows if row.name == "encoder").trained
