@@ -56,7 +56,7 @@ def test_plots_that_cannot_be_written_cost_nothing_else(harness, tmp_path):
     (tmp_path / "results" / "plots").write_text("in the way")
     out = score(harness, tmp_path).out
     assert "Plots can't be drawn: results/plots" in out
-    assert "ACCURACY" in out
+    assert "accuracy ↑%" in out
 
 
 def test_a_run_of_texts_has_nothing_to_draw(harness, dummy_task, tmp_path):
