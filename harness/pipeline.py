@@ -219,7 +219,7 @@ def fetch(cells: Sequence[ResolvedTask], options: Options) -> Iterator[tuple[str
     for cell in _distinct([*cells, *beside], lambda cell: cell.task.model.model_dump(mode="json")):
         model = cell.task.model
         checkpoint = models.resolve(model.checkpoint, model.revision, base=cell.base, offline=options.offline)
-        models.check_kind(models.family_of(checkpoint, model.family), cell.task.kind)
+        models.check_kind(models.family_of(checkpoint, model.family), cell.task.kind, cell.task.mode)
         yield f"checkpoint {checkpoint.name}", checkpoint.bytes()
     if options.adapter is not None:
         adapter = models.resolve_adapter(options.adapter, base=Path.cwd(), offline=options.offline)

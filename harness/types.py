@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,7 +50,33 @@ class Image(Media):
         """The image in mode RGB, 8 bits per channel, upright; the caller's own. Raises MediaError."""
 
 
-Input: TypeAlias = str | Audio | Image
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What one side of a conversation says: texts and media in the order in which they are shown."""
+
+    role: Literal["system", "user", "assistant"]
+    parts: tuple[str | Audio | Image, ...]
+
+    @property
+    def text(self) -> str:
+        """Its words alone."""
+        return "".join(part for part in self.parts if isinstance(part, str))
+
+
+Input: TypeAlias = str | Audio | Image | tuple[Image, ...] | tuple[str, ...] | tuple[Turn, ...]
+"""A text, a clip or an image; several images ("image"); several texts ("options"); a conversation
+("messages"), whose last turn is the assistant's and is the target."""
+
+
+def media_in(value: Input) -> Iterator[Media]:
+    """Every clip and image of an input, in order; those of a conversation too."""
+    for part in value if isinstance(value, tuple) else (value,):
+        if isinstance(part, Media):
+            yield part
+        elif isinstance(part, Turn):
+            yield from (inner for inner in part.parts if isinstance(inner, Media))
+
+
 Answer: TypeAlias = "str | Mapping[str, Json] | NDArray[np.float32]"
 """What a model or a head says of a sample: a text; values by name (classes and their probabilities, the most
 probable first; ranks); or an embedding, float32 of shape (dimensions,), as the network gives it."""
@@ -60,8 +86,9 @@ probable first; ranks); or an embedding, float32 of shape (dimensions,), as the 
 class Sample:
     """One row of a dataset, as a task sees it.
 
-    `inputs` are named by the task's columns ("audio", "question"); `group` is the cluster that
-    the sample belongs to in the bootstrap; `meta` holds mapped columns that are neither
+    `inputs` are named by the task's columns ("audio", "question", "options"); `target` is a text, a list of
+    texts (ten people's answers, five captions), a class, or the letter of the right option; `group` is the
+    cluster that the sample belongs to in the bootstrap; `meta` holds mapped columns that are neither
     (language, task) and what reports may show.
     """
 

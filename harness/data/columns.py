@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from harness.errors import DataError
 from harness.registry import near
 
 
-def require_columns(wanted: Mapping[str, str], present: Iterable[str], where: str, what: str) -> None:
+def named(columns: Mapping[str, str | tuple[str, ...]]) -> Iterator[str]:
+    """The dataset's columns that a mapping names, those of its lists too."""
+    for given in columns.values():
+        yield from (given,) if isinstance(given, str) else given
+
+
+def require_columns(
+    wanted: Mapping[str, str | tuple[str, ...]], present: Iterable[str], where: str, what: str
+) -> None:
     """Raises DataError naming every missing column. `wanted` maps a key of `where` to a column of `what`."""
     known = list(present)
-    missing = {key: column for key, column in wanted.items() if column not in known}
+    missing = [(key, name) for key in wanted for name in named({key: wanted[key]}) if name not in known]
     if missing:
         lines = [
             f"{where}.{key}: {what} has no column '{column}'. {near(column, known)}".rstrip()
-            for key, column in missing.items()
+            for key, column in missing
         ]
         raise DataError("\n".join(lines), f"It has: {', '.join(known)}.")

@@ -170,6 +170,7 @@ def _shuffled(rows: Iterator[tuple[int, Row]], seed: int) -> Iterator[tuple[int,
 def _ids(rows: Rows, maker: SampleMaker, positions: Sequence[int] | None = None) -> list[str]:
     """Ids as text. Where there is none, or the row can't be read: the row's position in the split."""
     column = maker.columns.get("id")
+    assert column is None or isinstance(column, str)
     values = rows.column(column) if column else [None] * len(rows)
     return [
         str(value) if _is_id(value) else f"{position:06d}"

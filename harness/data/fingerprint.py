@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
+from typing import Any
 
 from harness.data.dataset import Dataset, Window
 from harness.errors import SampleError
 from harness.progress import Progress
 from harness.spec.digest import digest_of
-from harness.types import Audio, Media, Sample
+from harness.types import Audio, Input, Media, Sample, Turn, media_in
 
 ROWS_PER_JOB = 64
 
@@ -34,7 +35,8 @@ def fingerprint(dataset: Dataset, workers: int, progress: Progress) -> str:
 
 def content_digest(sample: Sample) -> str:
     """SHA-256 over what a sample is, whoever is asked: id, group, target, inputs. Raises MediaError."""
-    texts = {name: value for name, value in sample.inputs.items() if isinstance(value, str)}
+    texts = {name: _words(value) for name, value in sample.inputs.items() if not isinstance(value, Media)}
+    texts = {name: words for name, words in texts.items() if words}
     return digest_of([sample.id, sample.group, sample.target, texts, media_digests(sample)])
 
 
@@ -43,14 +45,32 @@ def extended(fingerprint: str, content: str) -> str:
     return sha256(f"{fingerprint}{content}".encode()).hexdigest()
 
 
-def media_digests(sample: Sample) -> dict[str, str]:
-    """Content digest of each piece of media. Raises MediaError."""
-    return {name: value.digest() for name, value in sample.inputs.items() if isinstance(value, Media)}
+def media_digests(sample: Sample) -> dict[str, str | list[str]]:
+    """Content digest of each piece of media; a list where an input has several. Raises MediaError."""
+    found: dict[str, str | list[str]] = {}
+    for name, value in sample.inputs.items():
+        digests = [media.digest() for media in media_in(value)]
+        if digests:
+            found[name] = digests[0] if isinstance(value, Media) else digests
+    return found
 
 
 def media_seconds(sample: Sample) -> float:
     """Length of the sample's audio in seconds. Raises MediaError."""
-    return sum(value.seconds() for value in sample.inputs.values() if isinstance(value, Audio))
+    media = (one for value in sample.inputs.values() for one in media_in(value))
+    return sum(one.seconds() for one in media if isinstance(one, Audio))
+
+
+def _words(value: Input) -> Any:
+    """The texts of an input as JSON, null where a conversation has media; empty for media alone."""
+    if isinstance(value, str):
+        return value
+    parts: tuple[Any, ...] = value if isinstance(value, tuple) else ()
+    if any(isinstance(part, Turn) for part in parts):
+        return [
+            [turn.role, [part if isinstance(part, str) else None for part in turn.parts]] for turn in parts
+        ]
+    return [part for part in parts if isinstance(part, str)]
 
 
 def _contents(window: Window, pool: ThreadPoolExecutor) -> Iterator[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from harness.data.class_files import local_names_file, read_names
-from harness.data.columns import require_columns
+from harness.data.columns import named, require_columns
 from harness.data.dataset import Dataset, make_dataset
 from harness.data.join import load_join
 from harness.data.labels import labels
@@ -17,7 +17,7 @@ from harness.data.local_source import SUFFIXES, open_local
 from harness.data.rows import Opened, Request, Rows, Step, SteppedRows, Stream
 from harness.data.samples import SampleMaker
 from harness.data.synthetic import PREFIX, open_synthetic
-from harness.data.targets import Captions, Targets, Texts
+from harness.data.targets import Answers, Captions, Choices, Targets, Texts
 from harness.data.transform import load_transform
 from harness.errors import DataError, RemoteError, RowError
 from harness.spec.classes import Classes
@@ -69,7 +69,7 @@ def load(
         present = _columns_after_steps(rows, data.transform)
         require_columns(data.columns, present, "data.columns", f"{request}, after the transform,")
     root = opened.rows.media_root if isinstance(opened.rows, Rows) else None
-    own = rows.class_names.get(data.columns["target"])
+    own = rows.class_names.get(str(data.columns.get("target")))
     targets = _targets(kind, classes, own, replace(request, revision=opened.revision))
     maker = SampleMaker(data.columns, inputs, root, targets, data.corrupt)
     return make_dataset(rows, maker, request, revision=opened.revision, limit=limit, seed=seed)
@@ -101,6 +101,10 @@ def _targets(
     """
     if kind == "retrieval":
         return Captions()
+    if kind == "vqa":
+        return Answers(own)
+    if kind is not None and KINDS[kind].options:
+        return Choices()
     if kind is None or not KINDS[kind].classes:
         return Texts(own)
     given = classes.names if classes else None
@@ -201,7 +205,7 @@ def _with_steps(rows: Rows | Stream, data: Data, request: Request) -> Rows | Str
         steps.append(load_transform(data.transform, request.base))
         class_names = {}  # whatever it does to a number, the old names would be given to the new one
     elif isinstance(rows, Rows):
-        wanted = set(data.columns.values()) | ({data.join.on} if data.join else set())
+        wanted = set(named(data.columns)) | ({data.join.on} if data.join else set())
         rows = rows.only(wanted & set(rows.columns))
     if not steps:
         return rows

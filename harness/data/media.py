@@ -11,7 +11,7 @@ from harness.spec.find import existing
 from harness.types import Audio, Image
 
 MAX_RATE_HZ = 10_000_000
-Maker: TypeAlias = Callable[[Any, "Path | None", str], "Audio | Image"]
+Maker: TypeAlias = "Callable[[Any, Path | None, str], Audio | Image]"
 
 
 def audio_of(value: Any, media_root: Path | None, sample_id: str) -> Audio:
@@ -53,6 +53,13 @@ def image_of(value: Any, media_root: Path | None, sample_id: str) -> Image:
 
 MEDIA: Mapping[str, Maker] = {"audio": audio_of, "image": image_of}
 """Names of inputs that are media, and what makes them of a row's value."""
+
+
+def is_several(value: Any) -> bool:
+    """Whether a value is a list of media, and not the pixels or the waveform of one as nested lists."""
+    return isinstance(value, list | tuple) and not (
+        value and isinstance(value[0], list | tuple | int | float)
+    )
 
 
 def encodable(text: str, what: str) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from harness.data.media import encodable
 from harness.errors import RowError
+from harness.spec.prompting import LETTERS
+from harness.types import Input
 
 _UNLABELLED = -1  # as `datasets` has it
 
@@ -22,6 +24,10 @@ class Targets(ABC):
     @abstractmethod
     def read(self, value: Any, what: str) -> Any:
         """The target that a value stands for; `what` is what messages call it. Raises RowError."""
+
+    def of(self, value: Any, what: str, inputs: Mapping[str, Input]) -> Any:
+        """The same beside the sample's inputs, for targets that name one of them. Raises RowError."""
+        return self.read(value, what)
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,61 @@ class Captions(Targets):
         if not captions:
             raise RowError(f"{what} is empty: there is no caption")
         return [_caption(caption, what) for caption in captions]
+
+
+@dataclass(frozen=True)
+class Answers(Texts):
+    """One answer, or those of several people: texts, or VQA's {"answer": ..., "answer_id": ...}.
+
+    `datasets` may hold the latter as one mapping of lists.
+    """
+
+    def read(self, value: Any, what: str) -> str | list[str]:
+        if isinstance(value, Mapping) and isinstance(value.get("answer"), list | tuple):
+            value = value["answer"]
+        if isinstance(value, list | tuple):
+            if not value:
+                raise RowError(f"{what} is empty: there is no answer")
+            value = [one.get("answer") if isinstance(one, Mapping) else one for one in value]
+        return super().read(value, what)
+
+
+class Choices(Targets):
+    """Which of the sample's options is right, as its letter: from a letter, a number counted from 0, or the
+    option's own words."""
+
+    def read(self, value: Any, what: str) -> str:
+        raise RowError(f"{what} names an option, and the sample has none")
+
+    def of(self, value: Any, what: str, inputs: Mapping[str, Input]) -> str:
+        options = inputs.get("options")
+        if not isinstance(options, tuple):
+            return self.read(value, what)
+        return letter_of(value, [str(option) for option in options], what)
+
+
+def letter_of(value: Any, options: Sequence[str], what: str) -> str:
+    """The letter of the option that a value names. Raises RowError for none, and where it is ambiguous."""
+    if isinstance(value, str):
+        text = value.strip()
+        by_letter = LETTERS.find(text) if len(text) == 1 else -1
+        places = {place for place, option in enumerate(options) if option == text}
+        if 0 <= by_letter < len(options):
+            places.add(by_letter)
+        if not places and text.isdecimal() and len(text) < 4:
+            places = {int(text)}
+    elif isinstance(value, int) and not isinstance(value, bool):
+        places = {value}
+    else:
+        raise RowError(f"{what} holds {type(value).__name__}, not the letter, number or words of an option")
+    if len(places) > 1:
+        raise RowError(f"{what} holds {value!r}, which {len(places)} of the options could be")
+    place = next(iter(places), -1)
+    if not 0 <= place < len(options):
+        raise RowError(
+            f"{what} holds {value!r}, but there are {len(options)} options: A to {LETTERS[len(options) - 1]}"
+        )
+    return LETTERS[place]
 
 
 def _caption(value: Any, what: str) -> str:

@@ -22,7 +22,6 @@ from harness.evaluation.speed import SpeedMeter
 from harness.models.base import Adapter
 from harness.processes import Processes
 from harness.registry import HEADS
-from harness.spec.kinds import KINDS
 from harness.spec.schema import Task
 from harness.types import Sample
 
@@ -94,7 +93,7 @@ class Answers:
 
 
 def _head(task: Task, dataset: Dataset, engines: Engines, split: Callable[[Purpose], Dataset]) -> Head | None:
-    name = KINDS[task.kind].head
+    name = task.head
     if name is None:
         return None
     head: Head = HEADS.get(name)(

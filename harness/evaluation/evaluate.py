@@ -166,10 +166,14 @@ def _context_folder(adapter: Adapter, cell: ResolvedTask, dataset: Dataset) -> P
 def _asked(cell: ResolvedTask, dataset: Dataset) -> dict[str, Any]:
     """What the task asks of the model itself. Of embeddings, nothing: they are shared by all tasks."""
     task = cell.task
-    match mode := KINDS[task.kind].mode:
+    match task.mode:
         case "embed":
-            return {"mode": mode}
+            return {"mode": task.mode}
         case "classify":
             classes = task.classes.model_dump(mode="json") if task.classes else None
             return {"kind": task.kind, "classes": classes, "names": dataset.class_names}
-    return {"kind": task.kind, "generate": task.generate.model_dump(mode="json")}
+    if KINDS[task.kind].prompt is None:
+        return {"kind": task.kind, "generate": task.generate.model_dump(mode="json")}
+    # The words are in each sample's request; how options are weighed afterwards changes nothing that is said.
+    choice = task.chooses.model_dump(mode="json", exclude={"normalize"}) if KINDS[task.kind].options else None
+    return {"mode": task.mode, "choice": choice, "generate": task.generate.model_dump(mode="json")}

@@ -52,9 +52,12 @@ def info(family: str) -> AdapterInfo:
     return found
 
 
-def check_kind(family: str, kind: str) -> None:
-    """Raises AdapterError when the family can't answer in the way that this kind of task needs."""
-    mode = KINDS[kind].mode
+def check_kind(family: str, kind: str, mode: str | None = None) -> None:
+    """Raises AdapterError when the family can't answer in the way that this kind of task needs.
+
+    `mode` is that way where the task has a choice, the kind's own when not given.
+    """
+    mode = mode or KINDS[kind].mode
     modes = info(family).modes
     if mode not in modes:
         raise AdapterError(
@@ -87,7 +90,7 @@ def load(
         else resolve(model.checkpoint, model.revision, base=base, offline=offline)
     )
     family = family_of(checkpoint, model.family)
-    check_kind(family, task.kind)
+    check_kind(family, task.kind, task.mode)
     weights = weights or Weights(checkpoint, model.dtype, device, model.attention, adapter)
     ready: Adapter = FAMILIES.get(family).for_task(weights, task, classes)
     return ready

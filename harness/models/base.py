@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from harness.errors import AdapterError
 from harness.types import Json, Output, Sample
@@ -85,7 +85,7 @@ class Adapter(ABC):
     the model or the device. Everything else runs in the main thread.
     """
 
-    info: ClassVar[AdapterInfo]
+    info: AdapterInfo
     weights: Weights
     coupled: bool = False
     """Whether what a sample teaches depends on the others of its step (contrastive losses)."""
@@ -115,6 +115,14 @@ class Adapter(ABC):
         """Samples of different buckets never share a batch (translate and transcribe, say)."""
         return None
 
+    def prefix(self, sample: Sample) -> str | None:
+        """What names the beginning that this sample's prompt shares with others (the digest of its image).
+
+        Samples of one prefix are kept together, so that it goes through the network once. None shares
+        nothing. Raises MediaError, RowError.
+        """
+        return None
+
     @abstractmethod
     def cost(self, sample: Sample) -> float:
         """Relative work for this sample: batches hold similar costs, largest first. Raises MediaError."""
@@ -137,6 +145,13 @@ class Adapter(ABC):
     @abstractmethod
     def render(self, sample: Sample) -> Rendered:
         """The sample as the model would see it in training: prompt, target and label mask."""
+
+    def stream(self, sample: Sample) -> Iterator[str]:
+        """The answer to one sample in pieces, as they are generated; together they are `predict`'s.
+
+        Raises AdapterError for a family that doesn't write.
+        """
+        raise AdapterError(f"family '{self.info.family}' can't stream its answers")
 
     @property
     def model(self) -> Any:

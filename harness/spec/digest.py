@@ -58,8 +58,12 @@ def train_id(task: Task, base: Path, *, start: Mapping[str, Any], fingerprints: 
         "start": dict(start),
         "fingerprints": dict(fingerprints),
     }
-    if task.classes is not None and (classes := _scored(task.classes)):
-        decided["classes"] = classes
+    for name in ("classes", "choice"):
+        section = getattr(task, name)
+        if section is not None and (given := _scored(section)):
+            decided[name] = given
+    if task.words:
+        decided["prompt"] = task.words
     selecting, validation = selecting_metric(task), validation_data(task)
     if selecting is not None and validation is not None:
         spec = dict(metric_keys(task.metrics))[selecting]

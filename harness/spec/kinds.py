@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Container
 from dataclasses import dataclass
 
+MEDIA = ("image", "audio")
+MESSAGES = "messages"
+"""The column of a conversation. Where it is mapped, it stands for question, options and target."""
+STOOD_FOR = ("question", "options", "target")
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -12,8 +17,10 @@ class Kind:
 
     `mode` is how the model must answer; `inputs` are the columns a sample must have; `media`, where it isn't
     empty, are columns of which a task maps exactly one besides (the same question is asked of images and of
-    clips). `head` names what turns embeddings into answers (`harness.registry.HEADS`). `classes` says that
-    targets are names out of a closed list.
+    clips), or at most one where it is `optional`. `head` names what turns what the model says into answers
+    (`harness.registry.HEADS`). `classes` says that targets are names out of a closed list, `options` that
+    they are letters of options that each sample brings. `prompt` is what a chat model is asked unless the
+    task has words of its own; None for kinds that ask in no words.
     """
 
     mode: str
@@ -21,14 +28,22 @@ class Kind:
     media: tuple[str, ...] = ()
     head: str | None = None
     classes: bool = False
+    options: bool = False
+    prompt: str | None = None
+    optional: bool = False
 
     def columns(self, mapped: Container[str]) -> tuple[str, ...]:
         """The columns that the model is given, of a task that maps these."""
-        return (*self.inputs, *(column for column in self.media if column in mapped))
+        inputs = (MESSAGES,) if self.takes_messages(mapped) else self.inputs
+        return (*inputs, *(column for column in self.media if column in mapped))
+
+    def takes_messages(self, mapped: Container[str]) -> bool:
+        """Whether samples are conversations: of any kind that asks in words, when that column is mapped."""
+        return self.prompt is not None and MESSAGES in mapped
 
     def form(self, *, multilabel: bool) -> str:
         """What its answers are: "text", one "class", several "labels", or the "ranks" of retrieval."""
-        if self.classes:
+        if self.classes or self.options:
             return "labels" if multilabel else "class"
         return "ranks" if self.head == "retrieval" else "text"
 
@@ -36,8 +51,21 @@ class Kind:
 KINDS: dict[str, Kind] = {
     "asr": Kind(mode="generate", inputs=("audio",)),
     "speech_translation": Kind(mode="generate", inputs=("audio",)),
-    "zero_shot_classification": Kind(mode="embed", media=("image", "audio"), head="zero_shot", classes=True),
-    "retrieval": Kind(mode="embed", media=("image", "audio"), head="retrieval"),
-    "linear_probe": Kind(mode="embed", media=("image", "audio"), head="probe", classes=True),
-    "classification": Kind(mode="classify", media=("image", "audio"), classes=True),
+    "zero_shot_classification": Kind(mode="embed", media=MEDIA, head="zero_shot", classes=True),
+    "retrieval": Kind(mode="embed", media=MEDIA, head="retrieval"),
+    "linear_probe": Kind(mode="embed", media=MEDIA, head="probe", classes=True),
+    "classification": Kind(mode="classify", media=MEDIA, classes=True),
+    "vqa": Kind(mode="generate", inputs=("question",), media=MEDIA, prompt="{question}"),
+    "yes_no": Kind(mode="generate", inputs=("question",), media=MEDIA, prompt="{question}"),
+    "captioning": Kind(mode="generate", media=MEDIA, prompt=""),
+    "explanation": Kind(mode="generate", media=MEDIA, prompt=""),
+    "multiple_choice": Kind(
+        mode="choose",
+        inputs=("question", "options"),
+        media=MEDIA,
+        head="options",
+        options=True,
+        prompt="{question}\n{options}",
+    ),
+    "conversation": Kind(mode="generate", inputs=(MESSAGES,), media=MEDIA, optional=True, prompt=""),
 }

@@ -27,6 +27,8 @@ PATHS = (
 )
 """Keys whose ./ is relative to the task file."""
 LITERAL_KEYS = ("description", "params", "matrix")
+WITH_COLUMNS = ("prompt", "choice")
+"""Keys in which braces may also hold a column's name, which is filled in for each sample."""
 
 
 def compose(file: Path, _chain: tuple[Path, ...] = ()) -> Document:
@@ -210,7 +212,7 @@ def _fill(cell: Document) -> None:
         if not isinstance(value, str):
             return value
         for name in PLACEHOLDER.findall(value):
-            if name not in params:
+            if name not in params and path[0] not in WITH_COLUMNS:
                 message = f"'{{{name}}}' is not a parameter of this task."
                 hint = near(name, params) or "Declare it under params."
                 faults.append(_fault(cell.origin(path), dotted(path), message, hint))

@@ -15,7 +15,8 @@ from pydantic import Field, FiniteFloat, field_validator, model_validator
 from harness.registry import near
 from harness.spec.classes import Classes, Probe
 from harness.spec.corruption import Corrupt
-from harness.spec.kinds import KINDS
+from harness.spec.kinds import KINDS, MESSAGES
+from harness.spec.prompting import Choice, unknown_columns
 from harness.spec.section import UNSCORED, Section
 from harness.spec.training import Train
 
@@ -62,8 +63,10 @@ class Data(Section):
     """Names of the splits. When some are named, the task has no others."""
     split: Literal["train", "validation", "test"] = "test"
     """Which of the splits is scored."""
-    columns: dict[str, str]
-    """What the task calls a column (audio, target, id, group, language) to what the dataset calls it."""
+    columns: dict[str, str | tuple[str, ...]]
+    """What the task calls a column (audio, target, id, group, language) to what the dataset calls it; a list
+    of columns is a list of what they hold, nulls left out (image: [image_1, image_2]). messages is a
+    conversation, whose last answer is the target."""
     join: Join | None = None
     """Columns from another configuration, for targets in another language."""
     options: dict[str, Any] = Field(default={})
@@ -77,9 +80,12 @@ class Data(Section):
 
     @field_validator("columns")
     @classmethod
-    def _needs_target(cls, columns: dict[str, str]) -> dict[str, str]:
-        if "target" not in columns:
+    def _needs_target(cls, columns: dict[str, str | tuple[str, ...]]) -> dict[str, str | tuple[str, ...]]:
+        if "target" not in columns and MESSAGES not in columns:
             raise ValueError("no column is mapped to 'target'")
+        for name, given in columns.items():
+            if not isinstance(given, str) and (name in ("id", "group") or not given):
+                raise ValueError(f"'{name}' is one column, not a list of {len(given)}")
         return columns
 
     @field_validator("transform")
@@ -220,7 +226,7 @@ class Task(Section):
     """One sentence for lists and cards."""
     kind: str
     """What is asked: asr, speech_translation, classification, zero_shot_classification, linear_probe,
-    retrieval."""
+    retrieval, vqa, yes_no, captioning, explanation, multiple_choice, conversation."""
     params: dict[str, Any] = Field(default={}, json_schema_extra=UNSCORED)
     """Named values that {name} in other fields stands for; changed by --set NAME=VALUE."""
     matrix: dict[str, list[Any]] | tuple[dict[str, Any], ...] = Field(default={}, json_schema_extra=UNSCORED)
@@ -232,6 +238,11 @@ class Task(Section):
     """Checkpoint to run."""
     generate: Generate = Generate()
     """Generation settings."""
+    prompt: str | None = None
+    """What a chat model is asked, with {question} and other columns in braces; <image> where an image goes,
+    before the words when it isn't there. The kind's own words when not given."""
+    choice: Choice | None = None
+    """How one of several options is chosen."""
     classes: Classes | None = None
     """What there is to tell apart, for kinds whose targets are classes."""
     probe: Probe | None = None
@@ -261,13 +272,48 @@ class Task(Section):
     @model_validator(mode="after")
     def _columns_of_kind(self) -> Task:
         kind, mapped = KINDS[self.kind], self.data.columns
-        missing = [column for column in kind.inputs if column not in mapped]
+        chats = kind.takes_messages(mapped)
+        missing = [] if chats else [column for column in kind.inputs if column not in mapped]
         if missing:
             raise ValueError(f"kind '{self.kind}' needs data.columns to map {', '.join(map(repr, missing))}")
-        if kind.media and len(kind.columns(mapped)) - len(kind.inputs) != 1:
+        media = [column for column in kind.media if column in mapped]
+        if len(media) > 1 or (kind.media and not media and not kind.optional and not chats):
             names = " or ".join(map(repr, kind.media))
             raise ValueError(f"kind '{self.kind}' needs data.columns to map one of {names}")
         return self
+
+    @model_validator(mode="after")
+    def _words_of_kind(self) -> Task:
+        kind = KINDS[self.kind]
+        if kind.prompt is None and self.prompt is not None:
+            raise ValueError(f"prompt: kind '{self.kind}' asks in no words")
+        if not kind.options and self.choice is not None:
+            raise ValueError(f"choice: kind '{self.kind}' has no options to choose from")
+        for name in unknown_columns(self.words, self.data.columns):
+            raise ValueError(f"prompt: {{{name}}} is neither a parameter nor a column of data.columns")
+        return self
+
+    @property
+    def words(self) -> str:
+        """What a chat model is asked, columns in braces: the task's own words or the kind's."""
+        return self.prompt if self.prompt is not None else KINDS[self.kind].prompt or ""
+
+    @property
+    def chooses(self) -> Choice:
+        """How an option is chosen, defaults filled in."""
+        return self.choice or Choice()
+
+    @property
+    def mode(self) -> str:
+        """How the model must answer: the kind's mode, but letters are generated."""
+        kind = KINDS[self.kind]
+        return "generate" if kind.options and self.chooses.by == "letter" else kind.mode
+
+    @property
+    def head(self) -> str | None:
+        """What turns what the model says into answers; letters have to be found in what it wrote."""
+        kind = KINDS[self.kind]
+        return "letters" if kind.options and self.chooses.by == "letter" else kind.head
 
     @property
     def form(self) -> str:

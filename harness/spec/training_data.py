@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from harness.spec.classes import Probe
-from harness.spec.kinds import KINDS
+from harness.spec.kinds import KINDS, MESSAGES, STOOD_FOR
 from harness.spec.schema import Data, Task, metric_keys
 
 
@@ -44,10 +44,15 @@ def selecting_metric(task: Task) -> str | None:
 def overlaid(data: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """A data section with another laid over it: mappings merge deep, everything else is replaced.
 
-    Options are their builder's, so they don't pass to another path.
+    Options are their builder's, so they don't pass to another path. Where conversations are laid over
+    questions, the columns that they stand for go.
     """
     if over.get("path", data.get("path")) != data.get("path"):
         data = {key: value for key, value in data.items() if key != "options"}
+    own, columns = data.get("columns"), over.get("columns")
+    if isinstance(own, Mapping) and isinstance(columns, Mapping) and MESSAGES in columns:
+        kept = {name: value for name, value in own.items() if name not in STOOD_FOR}
+        data = {**data, "columns": kept}
     return _merged(data, over)
 
 

@@ -14,6 +14,7 @@ from harness.errors import DataError
 from harness.progress import progress
 from harness.results.record import TrainedOnPart
 from harness.spec.classes import Classes
+from harness.spec.kinds import KINDS
 from harness.spec.load import ResolvedTask, baseline_cells, kept_cells
 from harness.spec.schema import Data
 from harness.spec.training import Train
@@ -139,7 +140,7 @@ def open_data(
     return data.load(
         section,
         base=cell.base,
-        inputs=cell.task.inputs,
+        inputs=KINDS[cell.task.kind].columns(section.columns),
         kind=cell.task.kind,
         classes=cell.task.classes,
         split=split,

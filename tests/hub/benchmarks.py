@@ -42,7 +42,7 @@ def names_of(task: Task) -> Sequence[str]:
 
 
 def _rows(task: Task, numbers: range, seed: int) -> Iterator[Mapping[str, bytes]]:
-    suffix, target = task.data.columns["image"], task.data.columns["target"]
+    suffix, target = str(task.data.columns["image"]), str(task.data.columns["target"])
     for number in numbers:
         yield {suffix: saved(picture(seed + number), FORMATS[suffix]), target: _target(task, target, number)}
 
