@@ -36,7 +36,8 @@ class Asking:
         return cls(task.kind, task.words, task.chooses)
 
     def turns(self, sample: Sample) -> tuple[Turn, ...]:
-        """What is asked, ending with the user's turn; images where the words have places for them, else first.
+        """What is asked, ending with the user's turn; images where the words have places for them, else
+        before them.
 
         Raises RowError when there are more or fewer images than places, and for a column that isn't text.
         """
