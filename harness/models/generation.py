@@ -69,8 +69,13 @@ def settings(own: Any, config: Any, generate: Generate, prompt: int) -> Any:
     """The checkpoint's generation config `own` with the task's wishes; `prompt` tokens come before the text.
 
     What it leaves open comes from the checkpoint's config. Raises AdapterError when more tokens are wanted
-    than the decoder has positions for.
+    than the decoder has positions for, and for a least number of them: speech may be silence.
     """
+    if generate.min_new_tokens is not None:
+        raise AdapterError(
+            "min_new_tokens: a speech recogniser writes as little as is said",
+            "Remove generate.min_new_tokens.",
+        )
     for token in ("decoder_start_token_id", "eos_token_id", "pad_token_id"):
         if getattr(own, token) is None:
             setattr(own, token, getattr(config, token))

@@ -133,6 +133,8 @@ class Generate(Section):
     """Sampling temperature; 0 is greedy; a list is the fallback schedule of Whisper's long-form algorithm."""
     max_new_tokens: int | None = Field(default=None, ge=1)
     """Limit in tokens; the checkpoint's own when not given."""
+    min_new_tokens: int | None = Field(default=None, ge=1)
+    """Fewest tokens of an answer, its end left out; none when not given."""
     timestamps: Literal["none", "segment", "word"] = "none"
     """Timestamps to predict; audio longer than the model's window always uses segments."""
     suppress_tokens: Literal["checkpoint", "none"] = "checkpoint"
@@ -146,6 +148,13 @@ class Generate(Section):
             raise ValueError(
                 f"num_beams: {self.num_beams} searches, temperature: {self.temperature} samples: choose one"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _room_for_the_shortest(self) -> Generate:
+        least, most = self.min_new_tokens, self.max_new_tokens
+        if least is not None and most is not None and least > most:
+            raise ValueError(f"min_new_tokens: {least} is more than max_new_tokens: {most}")
         return self
 
 

@@ -202,6 +202,8 @@ def test_length_limit_is_reported(checkpoints: Folders, name: str) -> None:
 def test_too_many_new_tokens_are_refused(checkpoints: Folders, name: str) -> None:
     with pytest.raises(AdapterError, match="max_new_tokens: 500"):
         adapter(checkpoints[name], max_new_tokens=500)
+    with pytest.raises(AdapterError, match="min_new_tokens"):
+        adapter(checkpoints[name], min_new_tokens=2)
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -55,6 +55,7 @@ def test_what_leaves_the_score_alone_leaves_the_digest_alone(tmp_path, changed):
         TASK.replace("language: en", "language: fr"),
         TASK.replace("language: en", "language: en, num_beams: 2"),
         TASK.replace("language: en", "language: en, max_new_tokens: 20"),
+        TASK.replace("language: en", "language: en, min_new_tokens: 2"),
         TASK.replace("normalizer: lower", "normalizer: none"),
         TASK.replace("{wer:", "{cer:"),
         TASK.replace("owner/name", "owner/other"),

@@ -95,6 +95,11 @@ run: {batch_size: 0}
         ("extends: task\n", "task.yaml:1  extends: 'task' extends this file in turn"),
         (MINIMAL + "generate: {num_beams: 2, temperature: 0.5}\n", "task.yaml:8  generate: num_beams: 2"),
         (
+            MINIMAL + "generate: {min_new_tokens: 5, max_new_tokens: 4}\n",
+            "task.yaml:8  generate: min_new_tokens: 5",
+        ),
+        (MINIMAL + "generate: {min_new_tokens: 0}\n", "task.yaml:8  generate.min_new_tokens"),
+        (
             MINIMAL + "description: ok\nleaderboard: '{bord}'\n",
             "task.yaml:9  leaderboard: '{bord}' is not a par",
         ),
