@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import Field, FiniteFloat, field_validator, model_validator
 
 from harness.registry import near
+from harness.spec.api import Api
 from harness.spec.classes import Classes, Probe
 from harness.spec.corruption import Corrupt
 from harness.spec.kinds import KINDS, MESSAGES
@@ -116,6 +117,15 @@ class Model(Section):
     """Precision of the weights; auto is the checkpoint's own on a GPU and float32 on a CPU."""
     attention: Literal["sdpa", "eager", "flash_attention_2"] | None = None
     """Attention kernel; the library's choice when not given."""
+    api: Api | None = None
+    """How a model on a server is reached, with `family: openai`; its checkpoint is the name that the server
+    knows it by."""
+
+    @model_validator(mode="after")
+    def _api_has_a_family(self) -> Model:
+        if self.api is not None and self.family is None:
+            raise ValueError("api: a model on a server has no config to tell its family: say family: openai")
+        return self
 
 
 class Generate(Section):
