@@ -74,6 +74,7 @@ METRICS: Registry[Any] = Registry(
         "bleu": "harness.metrics.bleu:Bleu",
         "chrf": "harness.metrics.chrf:Chrf",
         "chrf++": "harness.metrics.chrf:ChrfPlusPlus",
+        "vqa_accuracy": "harness.metrics.vqa_accuracy:VqaAccuracy",
         "accuracy": "harness.metrics.accuracy:Accuracy",
         "balanced_accuracy": "harness.metrics.balanced_accuracy:BalancedAccuracy",
         "macro_f1": "harness.metrics.macro_f1:MacroF1",
@@ -169,6 +170,7 @@ BUILDERS: Registry[Any] = Registry(
         "spoken_digits": "harness.data.spoken_digits:SpokenDigits",
         "handwritten_digits": "harness.data.handwritten_digits:HandwrittenDigits",
         "rendered_digits": "harness.data.rendered_digits:RenderedDigits",
+        "shapes": "harness.data.shapes:Shapes",
         "dummy": "harness.data.dummy:DummyClips",
     },
 )

@@ -64,7 +64,7 @@ def pairs(a: pa.Table, b: pa.Table, part: MetricPart, form: str) -> Pairs:
     import pyarrow.compute as pc
 
     ordered = b.take(pc.index_in(a["id"], value_set=b["id"]))
-    column = part.columns[0] if part.columns else "prediction"
+    column = part.columns[0] if part.columns else "prediction_normalised"  # null where it failed
     both = pc.and_(pc.is_valid(a[column]), pc.is_valid(ordered[column]))
     return _some(Pairs(a.filter(both), ordered.filter(both), a.num_rows - pc.sum(both).as_py(), form))
 

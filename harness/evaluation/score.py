@@ -1,7 +1,8 @@
 """Predictions to scores: one pass over samples and predictions, one row of statistics each.
 
 Nothing but what the metrics need of a sample stays in memory, mostly its sufficient statistics.
-A sample without a prediction is counted as a failure and scored by nobody.
+A sample without a prediction is counted as a failure and scored by nobody, and so is one that a metric
+can't score (too few answers): either every metric counts it or none does.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from harness.errors import SampleError
 from harness.evaluation.forms import as_text, in_short
 from harness.evaluation.scored import Scored, begin
 from harness.metrics.base import CorpusMetric, Metric, WeightedMetric, build
@@ -83,15 +85,25 @@ class Scorer:
         }
         if prediction.error is not None or sample is None:
             failure = prediction.error or Failure("RowError", "the row can't be read")
-            self.failures[failure.type] += 1
-            return {**row, "error": f"{failure.type}: {failure.message}"}
-        return row | self._scores(sample, prediction.output)
+            return row | self._failed(failure)
+        try:
+            return row | self._scores(sample, prediction.output)
+        except SampleError as error:
+            return row | self._failed(Failure.of(error))
+
+    def _failed(self, failure: Failure) -> dict[str, str]:
+        self.failures[failure.type] += 1
+        return {"error": f"{failure.type}: {failure.message}"}
 
     def _scores(self, sample: Sample, output: Any) -> dict[str, Any]:
-        """What is compared (by the first metric) as text, and every metric's statistics."""
+        """What is compared (by the first metric) as text, and every metric's statistics.
+
+        Raises SampleError, with nothing counted, where a metric can't score the sample.
+        """
         language = sample.meta.get("language") or self._language
         done: dict[str, tuple[Any, Any]] = {}
         found: dict[str, Any] = {}
+        seen: list[Any] = []
         for scored in self.scored:
             name = resolve(scored.metric.normalizer, language)
             if name not in done:
@@ -100,8 +112,9 @@ class Scorer:
             if scored is self.scored[0]:
                 shown = in_short(prediction, self._form)
                 found |= {"prediction_normalised": shown, "target_normalised": as_text(target)}
-            stats = scored.add(self._seen(scored, prediction), target, sample.group)
-            found |= dict(zip(scored.columns, stats, strict=True))
+            seen.append(scored.seen(self._shown(scored, prediction), target))
+        for scored, one in zip(self.scored, seen, strict=True):
+            found |= dict(zip(scored.columns, scored.add(one, sample.group), strict=True))
         return found
 
     def _normalised(self, output: Any, target: Any, name: str) -> tuple[Any, Any]:
@@ -111,7 +124,7 @@ class Scorer:
         normalizer = NORMALIZERS.get(name)
         return normalized(output, normalizer), normalized(target, normalizer)
 
-    def _seen(self, scored: Scored, prediction: Any) -> Any:
+    def _shown(self, scored: Scored, prediction: Any) -> Any:
         """What a metric is shown: those of the `evaluate` library know texts only."""
         foreign = isinstance(scored.metric, CorpusMetric) and not isinstance(scored.metric, WeightedMetric)
         return in_short(prediction, self._form) if foreign else prediction

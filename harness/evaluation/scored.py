@@ -36,8 +36,15 @@ class Scored(ABC):
         return ()
 
     @abstractmethod
-    def add(self, prediction: Any, target: Any, group: str) -> Sequence[float | None]:
-        """Count one sample (normalised already); its row of statistics, nulls when it isn't scored."""
+    def seen(self, prediction: Any, target: Any) -> Any:
+        """What the metric needs of one sample (normalised already), which isn't counted yet.
+
+        Raises SampleError where the sample can't be scored.
+        """
+
+    @abstractmethod
+    def add(self, seen: Any, group: str) -> Sequence[float | None]:
+        """Count a sample by what was seen of it; its row of statistics, nulls when it isn't scored."""
 
     @abstractmethod
     def value(self) -> float:
@@ -76,11 +83,15 @@ class ScoredSums(Scored):
         """Names of its statistics in the sample rows."""
         return tuple(f"{self.key}.{column}" for column in self.metric.columns)
 
-    def add(self, prediction: Any, target: Any, group: str) -> Sequence[float | None]:
-        """Count one sample; its statistics, nulls when it isn't scored."""
-        stats = self.metric.stats(prediction, target)
-        if stats is None:
+    def seen(self, prediction: Any, target: Any) -> Any:
+        """Its statistics; None when it isn't scored."""
+        return self.metric.stats(prediction, target)
+
+    def add(self, seen: Any, group: str) -> Sequence[float | None]:
+        """Count one sample's statistics."""
+        if seen is None:
             return [None] * len(self.metric.columns)
+        stats: tuple[float, ...] = seen
         self._values.extend(stats)
         self.groups.append(group)
         return stats
@@ -106,11 +117,14 @@ class ScoredWeights(Scored):
         self.metric: WeightedMetric = metric
         self._kept: list[Any] = []
 
-    def add(self, prediction: Any, target: Any, group: str) -> Sequence[float | None]:
-        """Keep what the metric wants of a sample."""
-        kept = self.metric.kept(prediction, target)
-        if kept is not None:
-            self._kept.append(kept)
+    def seen(self, prediction: Any, target: Any) -> Any:
+        """What the metric wants of a sample; None when it isn't scored."""
+        return self.metric.kept(prediction, target)
+
+    def add(self, seen: Any, group: str) -> Sequence[float | None]:
+        """Keep it."""
+        if seen is not None:
+            self._kept.append(seen)
             self.groups.append(group)
         return ()
 
@@ -134,8 +148,13 @@ class ScoredLists(Scored):
         self._predictions: list[Any] = []
         self._targets: list[Any] = []
 
-    def add(self, prediction: Any, target: Any, group: str) -> Sequence[float | None]:
-        """Keep a sample's prediction and target."""
+    def seen(self, prediction: Any, target: Any) -> Any:
+        """A sample's prediction and target."""
+        return prediction, target
+
+    def add(self, seen: Any, group: str) -> Sequence[float | None]:
+        """Keep both."""
+        prediction, target = seen
         self._predictions.append(prediction)
         self._targets.append(target)
         self.groups.append(group)
