@@ -1,15 +1,23 @@
-"""Answers of a chat network to prompts that share their beginnings: written, or chosen among options."""
+"""Answers of a chat network to prompts that share their beginnings: written, or chosen among options.
+
+Shared or not, the answers are the same: tokens exactly, log-probabilities up to rounding.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-from harness.models.sequences import Prompts, joined, left_padded, media_of
+from harness.models.continuation import can_continue, forward, grids_of, positions, prefilled, selected
+from harness.models.sequences import Prompts, extended, joined, left_padded, media_of, taken
 
+T = TypeVar("T")
 __all__ = ["Prompts", "Scored", "Written", "generate", "option_scores"]
+
+Pair: TypeAlias = tuple[int, list[int]]
+"""A prompt's number and the token ids of one of its options."""
 
 
 class Written(NamedTuple):
@@ -27,71 +35,107 @@ class Scored(NamedTuple):
 
 
 def generate(
-    network: Any,
-    prompts: Prompts,
-    generation_config: Any,
-    *,
-    share: bool,  # noqa: ARG001
-    streamer: Any = None,
+    network: Any, prompts: Prompts, generation_config: Any, *, share: bool, streamer: Any = None
 ) -> list[Written]:
     """What the network writes after each prompt.
 
-    `generation_config` limits new tokens by `max_new_tokens`; `streamer` is transformers'.
+    `generation_config` limits new tokens by `max_new_tokens`, and may ask for beams. With `share` a beginning
+    goes through the network once, where the network's cache allows it (`can_continue`).
     """
     config = copy(generation_config)
     config.pad_token_id = prompts.pad
-    inputs = left_padded(joined(prompts))
+    if share and prompts.repeats and can_continue(network, prompts, config.max_new_tokens):
+        inputs = joined(prompts) | grids_of(prompts)
+        inputs["position_ids"] = positions(network, inputs)
+        rows = [row for row in prompts.prefix_of for _ in range(config.num_beams or 1)]
+        inputs["past_key_values"] = selected(prefilled(network, prompts), rows)
+    else:
+        inputs = whole(prompts)
     width = inputs["input_ids"].shape[1]
-    rows = network.generate(
-        **inputs,
-        **media_of(prompts, prompts.prefix_of),
-        generation_config=config,
-        streamer=streamer,
-    )
-    ends = _ends(generation_config)
-    return [_cut(row[width:], ends) for row in rows.tolist()]
+    found = network.generate(**inputs, generation_config=config, streamer=streamer)
+    return [_cut(row[width:], _ends(config)) for row in found.tolist()]
 
 
 def option_scores(
-    network: Any,
-    prompts: Prompts,
-    options: Sequence[Sequence[Sequence[int]]],
-    *,
-    share: bool,  # noqa: ARG001
+    network: Any, prompts: Prompts, options: Sequence[Sequence[Sequence[int]]], *, share: bool
 ) -> list[list[Scored]]:
-    """How likely each prompt's options (token ids, at least one) are as its answer, in their order."""
-    import torch
+    """How likely each prompt's options (token ids, at least one) are as its answer, in their order.
 
-    pairs = [row for row, own in enumerate(options) for _ in own]
-    asked = replace(
-        prompts,
-        prefix_of=[prompts.prefix_of[row] for row in pairs],
-        suffixes=[prompts.suffixes[row] for row in pairs],
-    )
-    answers = [list(ids) for own in options for ids in own]
-    inputs = left_padded(joined(asked, answers)) | media_of(asked, asked.prefix_of)
-    longest = max(map(len, answers))
-    with torch.no_grad():
-        logits = network(**_forward(network, inputs), logits_to_keep=longest + 1).logits[:, :-1]
-    found = logits.float().log_softmax(-1).gather(-1, inputs["input_ids"][:, -longest:, None])[..., 0]
-    sums = [row[-len(ids) :].sum().item() for row, ids in zip(found, answers, strict=True)]
-    scored = iter([Scored(total, len(ids)) for total, ids in zip(sums, answers, strict=True)])
+    With `share` every beginning and every question go through the network once, whatever the options.
+    """
+    pairs = [(row, list(ids)) for row, own in enumerate(options) for ids in own]
+    longest = max(len(ids) for _, ids in pairs)
+    if share and can_continue(network, prompts, longest):
+        found = _behind_prompts(network, prompts, pairs)
+    else:
+        found = _each_anew(network, prompts, pairs)
+    scored = iter([Scored(total, len(ids)) for total, (_, ids) in zip(found, pairs, strict=True)])
     return [[next(scored) for _ in own] for own in options]
 
 
-def _forward(network: Any, inputs: dict[str, Any]) -> dict[str, Any]:
-    """What a forward pass over whole prompts takes: as `generate` would prepare it, positions after pads."""
-    inputs = dict(inputs)
-    ids = inputs.pop("input_ids")
-    positions = network._prepare_position_ids_for_generation(ids, inputs)
-    found: dict[str, Any] = network.prepare_inputs_for_generation(
-        ids, **inputs, position_ids=positions, is_first_iteration=True, use_cache=False
-    )
+def whole(prompts: Prompts, answers: Sequence[Sequence[int]] = ()) -> dict[str, Any]:
+    """Every prompt by itself with its media, left-padded, and `answers` behind."""
+    return left_padded(joined(prompts, answers)) | media_of(prompts, prompts.prefix_of)
+
+
+def _each_anew(network: Any, prompts: Prompts, pairs: Sequence[Pair]) -> list[float]:
+    """Log-probabilities, from a forward pass over prompt and option for each, as many at once as prompts."""
+    found: list[float] = []
+    for part in _parts(pairs, len(prompts)):
+        asked, answers = _of(prompts, [row for row, _ in part]), [ids for _, ids in part]
+        keep = max(map(len, answers)) + 1
+        found += _sums(forward(network, whole(asked, answers), keep=keep)[:, :-1], answers)
     return found
 
 
-def _ends(generation_config: Any) -> frozenset[int]:
-    ends = generation_config.eos_token_id
+def _behind_prompts(network: Any, prompts: Prompts, pairs: Sequence[Pair]) -> list[float]:
+    """Log-probabilities, from one pass over the prompts and one over options after their first token."""
+    inputs, suffix = joined(prompts), max(map(len, prompts.suffixes))
+    cache = selected(prefilled(network, prompts), prompts.prefix_of)
+    first = forward(network, inputs | grids_of(prompts), cache, keep=1, new=suffix)
+    found = _sums(first[[row for row, _ in pairs]], [ids[:1] for _, ids in pairs])
+    longer = [number for number, (_, ids) in enumerate(pairs) if len(ids) > 1]
+    for numbers in _parts(longer, len(prompts)):
+        rows = [pairs[number][0] for number in numbers]
+        given, wanted = zip(
+            *((pairs[number][1][:-1], pairs[number][1][1:]) for number in numbers), strict=True
+        )
+        behind = extended(taken(inputs, rows), given, prompts.pad, prompts.answer_type)
+        new = max(map(len, given))
+        logits = forward(
+            network, behind | grids_of(_of(prompts, rows)), selected(cache, rows), keep=new, new=new
+        )
+        for number, more in zip(numbers, _sums(logits, wanted), strict=True):
+            found[number] += more
+    return found
+
+
+def _sums(logits: Any, answers: Sequence[Sequence[int]]) -> list[float]:
+    """Log-probabilities of these token ids, each of which the last logits of its row foretell."""
+    import torch
+
+    found = []
+    for row, ids in zip(logits.log_softmax(-1), answers, strict=True):
+        places = torch.arange(len(row) - len(ids), len(row), device=row.device)
+        found.append(row[places, torch.tensor(ids, device=row.device)].sum())
+    return torch.stack(found).tolist()  # type: ignore[no-any-return]
+
+
+def _of(prompts: Prompts, rows: Sequence[int]) -> Prompts:
+    """These prompts, some of them several times."""
+    return replace(
+        prompts,
+        prefix_of=[prompts.prefix_of[row] for row in rows],
+        suffixes=[prompts.suffixes[row] for row in rows],
+    )
+
+
+def _parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def _ends(config: Any) -> frozenset[int]:
+    ends = config.eos_token_id
     return frozenset(ends if isinstance(ends, list) else [] if ends is None else [ends])
 
 

@@ -6,7 +6,7 @@ make them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,14 +56,13 @@ class Prompts:
 def joined(prompts: Prompts, answers: Sequence[Sequence[int]] = ()) -> dict[str, Any]:
     """Tensors along tokens of every prompt: its beginning, then its suffix (left-padded), then `answers`
     (token ids for each prompt, left-padded), with pads between them."""
-    found = {name: prompts.prefixes[name][prompts.prefix_of] for name in along_tokens(prompts.prefixes)}
-    found = extended(found, prompts.suffixes, prompts.pad)
+    found = extended(taken(prompts.prefixes, prompts.prefix_of), prompts.suffixes, prompts.pad)
     return extended(found, answers, prompts.pad, prompts.answer_type) if answers else found
 
 
-def along_tokens(tensors: dict[str, Any]) -> list[str]:
-    """Names of the tensors with a column for each token."""
-    return [name for name in ALONG_TOKENS if tensors.get(name) is not None]
+def taken(tensors: dict[str, Any], rows: Sequence[int]) -> dict[str, Any]:
+    """Rows of the tensors along tokens."""
+    return {name: tensors[name][list(rows)] for name in ALONG_TOKENS if name in tensors}
 
 
 def extended(
@@ -99,12 +98,12 @@ def left_padded(tensors: dict[str, Any]) -> dict[str, Any]:
     return {name: tensor[rows, order] for name, tensor in tensors.items()}
 
 
-def media_of(prompts: Prompts, of: Sequence[int]) -> dict[str, Any]:
-    """The media tensors of these beginnings, one after the other.
+def media_of(prompts: Prompts, of: Sequence[int], only: Container[str] | None = None) -> dict[str, Any]:
+    """The media tensors of these beginnings, one after the other: all, or `only` some.
 
     Raises AdapterError for a tensor whose rows can't be told apart.
     """
-    names = [name for name in prompts.prefixes if name not in ALONG_TOKENS]
+    names = [name for name in prompts.prefixes if name not in ALONG_TOKENS and (only is None or name in only)]
     if list(of) == list(range(len(prompts.prefixes["input_ids"]))):
         return {name: prompts.prefixes[name] for name in names}
     return {name: _rows_of(name, prompts, of) for name in names}
