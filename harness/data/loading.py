@@ -19,6 +19,7 @@ from harness.data.samples import SampleMaker
 from harness.data.synthetic import PREFIX, open_synthetic
 from harness.data.targets import Answers, Captions, Choices, Targets, Texts
 from harness.data.transform import load_transform
+from harness.data.where import kept_rows
 from harness.errors import DataError, RemoteError, RowError
 from harness.spec.classes import Classes
 from harness.spec.find import existing
@@ -64,7 +65,7 @@ def load(
     if data.transform is None:  # else the columns are the transform's, and it may want the join's
         joined = data.join.take if data.join else {}
         require_columns(data.columns, [*opened.rows.columns, *joined], "data.columns", str(request))
-    rows = _with_steps(opened.rows, data, request)
+    rows = _with_steps(kept_rows(opened.rows, data.where, request), data, request)
     if data.transform is not None:
         present = _columns_after_steps(rows, data.transform)
         require_columns(data.columns, present, "data.columns", f"{request}, after the transform,")
@@ -99,7 +100,7 @@ def _targets(
 
     `request` has the commit that the rows stand at.
     """
-    if kind == "retrieval":
+    if kind in ("retrieval", "captioning"):
         return Captions()
     if kind == "vqa":
         return Answers(own)
@@ -198,7 +199,7 @@ def _with_steps(rows: Rows | Stream, data: Data, request: Request) -> Rows | Str
         require_columns({"on": data.join.on}, rows.columns, "data.join", str(request))
         other = _join_request(data.join, data, request)
         joined = open_split(other).rows
-        steps.append(load_join(joined, data.join.on, data.join.take, other))
+        steps.append(load_join(joined, data.join.on, data.join.take, other, data.join.key))
         own = {new: joined.class_names.get(column) for new, column in data.join.take.items()}
         class_names |= {new: names for new, names in own.items() if names}
     if data.transform is not None:

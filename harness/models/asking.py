@@ -88,7 +88,11 @@ class Asking:
 
 
 def filled(words: str, values: Mapping[str, Any], sample_id: str) -> str:
-    """The words with values in place of the names in braces; lists with commas. Raises RowError."""
+    """The words with values in place of the names in braces; lists with commas. Raises RowError.
+
+    A line is left out when all its names stand for nothing, an empty text or list: "Context: {hint}" is no
+    line of a question without a hint.
+    """
 
     def value(found: re.Match[str]) -> str:
         given = values.get(found[1])
@@ -100,7 +104,13 @@ def filled(words: str, values: Mapping[str, Any], sample_id: str) -> str:
             return ", ".join(map(str, given))
         raise RowError(f"sample '{sample_id}': the prompt's {{{found[1]}}} is {_type(given)}, not text")
 
-    return PLACEHOLDER.sub(value, words)
+    lines = [line for line in words.split("\n") if not _says_nothing(line, values)]
+    return PLACEHOLDER.sub(value, "\n".join(lines))
+
+
+def _says_nothing(line: str, values: Mapping[str, Any]) -> bool:
+    given = [values.get(name) for name in PLACEHOLDER.findall(line)]
+    return bool(given) and all(isinstance(value, str | list | tuple) and not value for value in given)
 
 
 def _type(value: Any) -> str:

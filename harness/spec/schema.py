@@ -45,6 +45,8 @@ class Join(Section):
     """Configuration to join with."""
     on: str
     """Column that both sides share; its first row on the other side is taken."""
+    key: str | None = None
+    """What the other side calls that column; the same when not given."""
     take: dict[str, str]
     """New column name to the other side's column."""
 
@@ -68,8 +70,10 @@ class Data(Section):
     """What the task calls a column (audio, target, id, group, language) to what the dataset calls it; a list
     of columns is a list of what they hold, nulls left out (image: [image_1, image_2]). messages is a
     conversation, whose last answer is the target."""
+    where: dict[str, str | int | tuple[str | int, ...]] = Field(default={})
+    """Rows that count: the dataset's columns with the value, or one of the values, that they must hold."""
     join: Join | None = None
-    """Columns from another configuration, for targets in another language."""
+    """Columns from another configuration: targets in another language, images that questions share."""
     options: dict[str, Any] = Field(default={})
     """Settings of a synthetic builder."""
     transform: str | None = None
