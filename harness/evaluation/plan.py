@@ -1,5 +1,9 @@
 """What is to be predicted, in which batches: similar costs together, the largest first.
 
+Samples whose prompts begin alike (questions about one image) share a batch, so that an adapter can take the
+beginning through its network once: a group stands where its largest cost puts it and is cut only when it is
+larger than a batch. A batch may so end up smaller than it could be.
+
 Batches are made from the whole window before anything finished is taken out of them, so a run that is
 resumed, or shared by any number of processes, puts the same samples together as one never interrupted.
 """
@@ -65,6 +69,7 @@ class _Row:
     cost: float = 0.0
     seconds: float = 0.0
     bucket: Hashable = None
+    prefix: str | None = None
     failure: Failure | None = None
 
 
@@ -76,7 +81,7 @@ def make_plan(
     `before` is the fingerprint of the windows before this one.
     """
     plan = Plan(fingerprint=before)
-    buckets: dict[Hashable, list[int]] = {}
+    buckets: dict[Hashable, dict[Hashable, list[int]]] = {}
     seen: set[str] = set()
     for number, row in enumerate(_rows(window, adapter, workers, progress)):
         plan.fingerprint = extended(plan.fingerprint, row.content)
@@ -87,8 +92,10 @@ def make_plan(
             plan.failures[number] = row.failure
         elif row.key not in seen:
             seen.add(row.key)
-            buckets.setdefault(row.bucket, []).append(number)
-    plan.batches = list(_batches(list(buckets.values()), plan.costs, batch_size))
+            groups = buckets.setdefault(row.bucket, {})
+            groups.setdefault(number if row.prefix is None else row.prefix, []).append(number)
+    bucketed = [list(groups.values()) for groups in buckets.values()]
+    plan.batches = list(_batches(bucketed, plan.costs, batch_size))
     return plan
 
 
@@ -106,17 +113,39 @@ def _row(window: Samples, at: int, adapter: Adapter) -> _Row:
     try:
         sample = window[at]
         key = digest_of([adapter.request(sample), media_digests(sample)])
-        content = content_digest(sample)
-        return _Row(key, content, adapter.cost(sample), media_seconds(sample), adapter.bucket(sample))
+        content, cost, seconds = content_digest(sample), adapter.cost(sample), media_seconds(sample)
+        return _Row(key, content, cost, seconds, adapter.bucket(sample), adapter.prefix(sample))
     except SampleError as error:
         return _Row("", window.ids[at], failure=Failure.of(error))
 
 
-def _batches(buckets: Sequence[list[int]], costs: Sequence[float], size: int) -> Iterator[list[int]]:
-    """Buckets by their largest cost, rows within them by falling cost; the row's number breaks ties."""
+def _batches(buckets: Sequence[list[list[int]]], costs: Sequence[float], size: int) -> Iterator[list[int]]:
+    """Buckets by their largest cost, groups within them and rows within those by falling cost; the row's
+    number breaks ties."""
 
     def order(at: int) -> tuple[Any, ...]:
         return (-costs[at], at)
 
-    for bucket in sorted((sorted(bucket, key=order) for bucket in buckets), key=lambda rows: order(rows[0])):
-        yield from (bucket[start : start + size] for start in range(0, len(bucket), size))
+    def first(groups: list[list[int]]) -> tuple[Any, ...]:
+        return order(groups[0][0])
+
+    def ordered(groups: list[list[int]]) -> list[list[int]]:
+        return sorted((sorted(rows, key=order) for rows in groups), key=lambda rows: order(rows[0]))
+
+    for groups in sorted(map(ordered, buckets), key=first):
+        yield from _packed(groups, size)
+
+
+def _packed(groups: Sequence[list[int]], size: int) -> Iterator[list[int]]:
+    """Batches of whole groups, in order; what is left of one that had to be cut is followed by the next."""
+    batch: list[int] = []
+    for group in groups:
+        if batch and len(batch) + len(group) > size:
+            yield batch
+            batch = []
+        batch = batch + group
+        while len(batch) > size:
+            yield batch[:size]
+            batch = batch[size:]
+    if batch:
+        yield batch
