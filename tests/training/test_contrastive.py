@@ -34,7 +34,8 @@ TRAIN: dict[str, Any] = {
     "lora": {"r": 4},
 }
 FULL: dict[str, Any] = {"method": "full", "lora": {}}
-CLOSE: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-6}
+CLOSE = 1e-5
+"""Of the largest gradient: float32 sums depend on their order, and that on the processor."""
 
 Gradients = dict[str, torch.Tensor]
 
@@ -93,10 +94,10 @@ def _named(network: Any) -> Gradients:
 def assert_equal(found: Gradients, expected: Gradients) -> None:
     assert found.keys() == expected.keys()
     assert any(gradient.abs().max() > 1e-3 for gradient in expected.values())
+    largest = max(float(gradient.abs().max()) for gradient in expected.values())
     for name, gradient in expected.items():
-        torch.testing.assert_close(
-            found[name], gradient, msg=lambda text, name=name: f"{name}: {text}", **CLOSE
-        )
+        apart = (found[name] - gradient).abs().max()
+        assert apart <= CLOSE * largest, f"{name}: {apart:.2g} apart, the largest is {largest:.2g}"
 
 
 @pytest.mark.parametrize("kind", ["softmax", "sigmoid", "dropout"])

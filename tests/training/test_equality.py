@@ -28,7 +28,8 @@ TRAIN: dict[str, Any] = {
     "max_grad_norm": 1e9,
     "select_by": "last",
 }
-CLOSE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-7}
+CLOSE = 1e-5
+"""Of the largest gradient: float32 sums depend on their order, and that on the processor."""
 
 
 @pytest.fixture(scope="module")
@@ -74,10 +75,10 @@ def _named(tuning: Tuning) -> dict[str, torch.Tensor]:
 def assert_equal(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
     assert found.keys() == expected.keys()
     assert any(gradient.abs().max() > 1e-4 for gradient in expected.values())
+    largest = max(float(gradient.abs().max()) for gradient in expected.values())
     for name, gradient in expected.items():
-        torch.testing.assert_close(
-            found[name], gradient, msg=lambda text, name=name: f"{name}: {text}", **CLOSE
-        )
+        apart = (found[name] - gradient).abs().max()
+        assert apart <= CLOSE * largest, f"{name}: {apart:.2g} apart, the largest is {largest:.2g}"
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
