@@ -353,11 +353,14 @@ def fetch(parsed: argparse.Namespace) -> int:
 
     fetched = []
     train = _trains(parsed)
-    for what, size in pipeline.fetch(_cells(parsed, train=train), _options(parsed, train=train)):
+    cells = _cells(parsed, train=train)
+    for what, size in pipeline.fetch(cells, _options(parsed, train=train)):
         fetched.append({"what": what, "bytes": size})
         print(f"{what}: {size / 1e6:.1f} MB", file=sys.stderr)  # noqa: T201
     if parsed.json:
         _print_json({"fetched": fetched})
+    elif pipeline.needs_server(cells):
+        print(f"All but the server is here. Run it: harness run {parsed.task}")  # noqa: T201
     else:
         print(f"Everything is here. Run it: harness run {parsed.task} --offline")  # noqa: T201
     return 0

@@ -59,10 +59,12 @@ def _tasks() -> Table:
 
 def _models() -> Table:
     from harness.models import FAMILY_OF_TYPE, info
+    from harness.registry import FAMILIES
 
     rows = []
-    for family in sorted(set(FAMILY_OF_TYPE.values()) - {"dummy"}):
+    for family in sorted(set(FAMILIES) - {"dummy"}):
         types = ", ".join(sorted(kind for kind, owner in FAMILY_OF_TYPE.items() if owner == family))
+        types = types or "none: model.family names it"
         found = info(family)
         rows.append((family, types, ", ".join(sorted(found.modes)), ", ".join(sorted(found.modalities))))
     return "Model families", ("family", "config.model_type", "modes", "modalities"), rows

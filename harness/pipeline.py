@@ -218,6 +218,9 @@ def fetch(cells: Sequence[ResolvedTask], options: Options) -> Iterator[tuple[str
     beside = [inner for cell in cells for _, inner in baseline_cells(cell)]
     for cell in _distinct([*cells, *beside], lambda cell: cell.task.model.model_dump(mode="json")):
         model = cell.task.model
+        if models.is_hosted(model):
+            yield f"{model.checkpoint} at {models.Endpoint.of(model).base_url} (nothing to download)", 0
+            continue
         checkpoint = models.resolve(model.checkpoint, model.revision, base=cell.base, offline=options.offline)
         models.check_kind(models.family_of(checkpoint, model.family), cell.task.kind, cell.task.mode)
         yield f"checkpoint {checkpoint.name}", checkpoint.bytes()
@@ -229,6 +232,12 @@ def fetch(cells: Sequence[ResolvedTask], options: Options) -> Iterator[tuple[str
     for need in _distinct(needs, lambda need: need.to_json()):
         for file in data.fetch(need.section, base=need.base, classes=need.classes, split=need.split):
             yield f"data {file.path}", file.bytes
+
+
+def needs_server(cells: Sequence[ResolvedTask]) -> bool:
+    """Whether a model of these cells runs on a server, which an offline run can't ask."""
+    beside = [inner for cell in cells for _, inner in baseline_cells(cell)]
+    return any(models.is_hosted(cell.task.model) for cell in (*cells, *beside))
 
 
 def export(

@@ -25,6 +25,10 @@ class Media(ABC):
     def digest(self) -> str:
         """SHA-256 (hex) of the encoded bytes. Raises MediaError when they can't be read."""
 
+    def encoded(self) -> bytes | None:
+        """The file's bytes as they are stored; None for what was decoded already. Raises MediaError."""
+        return None
+
 
 class Audio(Media):
     """An audio clip."""

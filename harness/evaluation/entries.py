@@ -33,8 +33,10 @@ def entry(outcome: Output | Failure, seconds: float) -> dict[str, Any]:
     }
 
 
-def sound(output: Output) -> Output | Failure:
+def sound(output: Output | Failure) -> Output | Failure:
     """The output; a failure when it is an embedding with NaN or infinity in it, which no head can read."""
+    if isinstance(output, Failure):
+        return output
     if isinstance(output.output, np.ndarray) and not np.isfinite(output.output).all():
         return Failure.of(PredictionError("the embedding has non-finite numbers (NaN or infinity)"))
     return output

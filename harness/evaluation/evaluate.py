@@ -89,7 +89,7 @@ class Evaluator:
             workers=cell.task.run.workers,
             processes=self.processes,
             reuse=self.reuse,
-            warm_up=not adapter.weights.device.startswith("cpu"),
+            warm_up=adapter.weights.warms_up,
             show_progress=self.show_progress,
             label=label,
         )
@@ -142,8 +142,8 @@ def _model_part(adapter: Adapter) -> ModelPart:
         revision=weights.checkpoint.revision,
         digest=weights.digest(),
         adapter=weights.adapter.name if weights.adapter else None,
-        parameters=weights.parameters(),
-        dtype=weights.dtype,
+        parameters=weights.parameters() or None,
+        dtype=weights.dtype or None,
     )
 
 

@@ -21,7 +21,7 @@ from harness.evaluation import memory
 from harness.evaluation.entries import entry, prediction, sound
 from harness.evaluation.journal import Journal
 from harness.evaluation.plan import Plan, Samples, Source, make_plan
-from harness.models.base import Adapter, Batch
+from harness.models.base import Adapter, Batch, PartlyFailedError
 from harness.processes import Processes
 from harness.progress import progress
 from harness.types import Failure, Output, Prediction, Sample
@@ -153,16 +153,20 @@ class Engine:
         good = [row for row in encoded.rows if row not in encoded.failures]
         started = time.perf_counter()
         try:
-            outputs = self._adapter.predict(encoded.batch)
+            outputs: Sequence[Output | Failure] = self._adapter.predict(encoded.batch)
         except HarnessError:
             raise
+        except PartlyFailedError as partly:
+            outputs = partly.outcomes
         except Exception as error:  # noqa: BLE001 - whatever a model raises becomes a typed failure below
             return self._after_error(window, good, error)
         if len(outputs) != len(good):
             raise RunError(f"the adapter returned {len(outputs)} outputs for a batch of {len(good)}")
-        self._succeeded = True
         spent = (time.perf_counter() - started + encoded.batch.seconds) / len(good)
-        return [(row, sound(output), spent) for row, output in zip(good, outputs, strict=True)]
+        outcomes = [(row, sound(output), spent) for row, output in zip(good, outputs, strict=True)]
+        self._succeeded |= any(isinstance(outcome, Output) for _, outcome, _ in outcomes)
+        self._check_not_hopeless(outcomes)
+        return outcomes
 
     def _after_error(self, window: Samples, rows: list[int], error: Exception) -> list[Outcome]:
         """Halve on out-of-memory; otherwise try the rows one by one to find the ones at fault."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from harness.errors import AdapterError
 from harness.models.base import Adapter, AdapterInfo
 from harness.models.checkpoint import Checkpoint, resolve
+from harness.models.endpoint import Endpoint
 from harness.models.trained import TrainedAdapter, resolve_adapter
 from harness.models.weights import Weights
 from harness.registry import FAMILIES, FAMILY_OF_TYPE, near
@@ -16,7 +17,7 @@ from harness.spec.kinds import KINDS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.spec.schema import Task
+    from harness.spec.schema import Model, Task
 
 
 CLASSIFIES = ("ForImageClassification", "ForAudioClassification", "ForImageClassificationWithTeacher")
@@ -52,6 +53,11 @@ def info(family: str) -> AdapterInfo:
     return found
 
 
+def is_hosted(model: Model) -> bool:
+    """Whether a model section names one that runs on a server. Raises UsageError for an unknown family."""
+    return model.family is not None and info(model.family).hosted
+
+
 def check_kind(family: str, kind: str, mode: str | None = None) -> None:
     """Raises AdapterError when the family can't answer in the way that this kind of task needs.
 
@@ -60,9 +66,12 @@ def check_kind(family: str, kind: str, mode: str | None = None) -> None:
     mode = mode or KINDS[kind].mode
     modes = info(family).modes
     if mode not in modes:
+        hint = "Choose another checkpoint with --model."
+        if mode == "choose" and "generate" in modes:
+            hint = f"Let it write the option's letter, choice: {{by: letter}}. {hint}"
         raise AdapterError(
             f"kind '{kind}' needs a model that can {mode}; family '{family}' can {', '.join(sorted(modes))}",
-            "Choose another checkpoint with --model.",
+            hint,
         )
 
 
@@ -84,6 +93,8 @@ def load(
     task asks, RemoteError when it can't be fetched.
     """
     model = task.model
+    if weights is None and is_hosted(model):
+        weights = Endpoint.of(model, offline=offline)
     checkpoint = (
         weights.checkpoint
         if weights
@@ -101,11 +112,13 @@ __all__ = [
     "Adapter",
     "AdapterInfo",
     "Checkpoint",
+    "Endpoint",
     "TrainedAdapter",
     "Weights",
     "check_kind",
     "family_of",
     "info",
+    "is_hosted",
     "load",
     "resolve",
     "resolve_adapter",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.errors import AdapterError
-from harness.types import Json, Output, Sample
+from harness.types import Failure, Json, Output, Sample
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +29,8 @@ class AdapterInfo:
     ("audio", "text"). `lora_targets`: names of modules that take LoRA. `parts`: part name to the prefixes of
     its modules in the transformers model ("model.encoder"), for freezing. `towers`: input to the part that
     alone embeds it, where there is one for each. `version` changes whenever the
-    family's outputs would: it is in the cache key.
+    family's outputs would: it is in the cache key. `hosted` models run on a server: there are no files and
+    nothing to train.
     """
 
     family: str
@@ -39,6 +40,7 @@ class AdapterInfo:
     lora_targets: tuple[str, ...] = ()
     parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     towers: Mapping[str, str] = field(default_factory=dict)
+    hosted: bool = False
 
 
 @dataclass
@@ -53,6 +55,17 @@ class Batch:
     tensors: dict[str, Any]
     settings: Mapping[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
+
+
+class PartlyFailedError(Exception):
+    """Samples of a batch failed by themselves, and the others needn't be predicted again.
+
+    `outcomes` has an output or a failure for each sample, in order.
+    """
+
+    def __init__(self, outcomes: Sequence[Output | Failure]) -> None:
+        super().__init__("some samples failed")
+        self.outcomes = list(outcomes)
 
 
 @dataclass(frozen=True)
@@ -140,7 +153,7 @@ class Adapter(ABC):
 
     @abstractmethod
     def predict(self, batch: Batch) -> list[Output]:
-        """One output per sample of the batch, in its order."""
+        """One output per sample of the batch, in its order. Raises PartlyFailedError where some have none."""
 
     @abstractmethod
     def render(self, sample: Sample) -> Rendered:

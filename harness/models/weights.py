@@ -77,6 +77,11 @@ class Weights:
         own = config.get("dtype") or config.get("torch_dtype") or "float32"
         return "float32" if self.device == "cpu" else str(own)
 
+    @property
+    def warms_up(self) -> bool:
+        """Whether the first prediction is slow for reasons of the device's."""
+        return not self.device.startswith("cpu")
+
     @cached_property
     def processor(self) -> Any:
         """The checkpoint's own processor.

@@ -68,12 +68,12 @@ class Api(Section):
     retries: int = Field(default=5, ge=0)
     """How often a request is tried again that failed on the server's side."""
     give_up_after: int = Field(default=10, ge=1)
-    """Samples in a row that fail on the server's side, retries included, before the run ends; what is finished
-    is kept, and the same command goes on."""
+    """Samples in a row that fail on the server's side, retries included, before the run ends. What is
+    finished is kept, and the same command goes on."""
     requests_per_minute: FiniteFloat | None = Field(default=None, gt=0)
     """Limit on requests, evenly spaced, for each process."""
     tokens_per_minute: FiniteFloat | None = Field(default=None, gt=0)
-    """Limit on tokens (input and output), for each process; estimated first, corrected by what is reported."""
+    """Limit on tokens (input and output), for each process; estimated, then corrected by what is reported."""
     price: Price | None = None
     """What a million tokens cost, for the record: {input: 0.15, output: 0.60}."""
     image_format: Literal["original", "png", "jpeg"] = "original"
@@ -93,8 +93,8 @@ class Api(Section):
     def _holds_no_key(cls, given: Any) -> Any:
         if any(looks_like_key(text) for text in _texts(given)):
             raise ValueError(
-                "one of its values looks like a key, and task files are shared. Put the key into an environment "
-                f"variable ({KEY_VARIABLE}), and that variable's name into key_variable"
+                "one of its values looks like a key, and task files are shared. Put the key into an "
+                f"environment variable ({KEY_VARIABLE}), and that variable's name into key_variable"
             )
         return given
 
@@ -117,7 +117,7 @@ class Api(Section):
             if name in ASKED_OTHERWISE:
                 raise ValueError(f"'{name}' is decided by {ASKED_OTHERWISE[name]}")
             if SECRETS.search(name):
-                raise ValueError(f"'{name}' would hold a secret: name its environment variable in key_variable")
+                raise ValueError(f"'{name}' would hold a secret: key_variable names the variable that does")
         return body
 
     @property

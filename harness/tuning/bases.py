@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness import models
+from harness.errors import AdapterError
 from harness.models.base import Adapter
 from harness.spec.digest import digest_of
 from harness.spec.load import ResolvedTask
@@ -36,12 +37,22 @@ class Bases:
         return with_weights(cell, self._loaded[key])
 
     def _weights(self, model: Model, base: Path) -> models.Weights:
+        if models.is_hosted(model):
+            return self._endpoint(model)
         adapter = None
         if self._adapter is not None:
             adapter = models.resolve_adapter(self._adapter, base=Path.cwd(), offline=self._offline)
         return models.Weights(
             self._checkpoint(model, base), model.dtype, self._device, model.attention, adapter
         )
+
+    def _endpoint(self, model: Model) -> models.Endpoint:
+        if self._adapter is not None:
+            raise AdapterError(
+                f"{model.checkpoint} runs on a server, so no adapter can be put into it",
+                "Leave out --adapter. vLLM serves an adapter as a model with a name of its own.",
+            )
+        return models.Endpoint.of(model, offline=self._offline)
 
     def _with_precision(self, cell: ResolvedTask) -> Model:
         """The model section with the one precision that base, training and fine-tune share.
@@ -50,7 +61,7 @@ class Bases:
         the checkpoint's own, with bfloat16 for float16, whose range is too small to train in.
         """
         model, train = cell.task.model, cell.task.train
-        if train is None or model.dtype != "auto":
+        if train is None or model.dtype != "auto" or models.is_hosted(model):
             return model
         own = models.Weights(self._checkpoint(model, cell.base), "auto", self._device).dtype
         chosen = "float32" if train.method == "full" else {"float16": "bfloat16"}.get(own, own)

@@ -145,9 +145,10 @@ def _warnings(train: Train, tuning: Any, steps: int, size: int | None) -> Iterat
 
 def _preview(cell: ResolvedTask, base: Adapter) -> Any:
     auto_class = getattr(base, "auto_class", None)
+    why = ": its weights are on a server" if base.info.hosted else ""
     if auto_class is None:
         raise AdapterError(
-            f"family '{base.info.family}' can't be fine-tuned",
+            f"family '{base.info.family}' can't be fine-tuned{why}",
             "Choose another checkpoint with --model, or leave training out: harness eval.",
         )
     return preview(base.weights, auto_class, base.info, train_section(cell), base.part_states())
