@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Annotated, ClassVar, TypeAlias
 
@@ -115,7 +116,11 @@ class _Drawn(Rows):
 
     def column(self, name: str) -> list[object]:
         """Ids, groups and kinds without drawing anything."""
-        known = {"id": self._id, "group": self._group, "kind": lambda position: self._place(position)[1]}
+        known: dict[str, Callable[[int], object]] = {
+            "id": self._id,
+            "group": self._group,
+            "kind": lambda position: self._place(position)[1],
+        }
         if name in known:
             return [known[name](position) for position in range(len(self))]
         return super().column(name)

@@ -75,7 +75,7 @@ def rendered(
         cover = _cover(thing, size)[..., np.newaxis]
         pixels += cover * (np.asarray(thing.rgb) - pixels)
     pixels += random.uniform(-255 * look.noise, 255 * look.noise, pixels.shape)
-    return np.rint(np.clip(pixels, 0, 255)).astype(np.uint8)
+    return np.asarray(np.rint(np.clip(pixels, 0, 255)), np.uint8)
 
 
 def _cover(thing: Thing, size: int) -> NDArray[np.float64]:
