@@ -8,7 +8,9 @@ from dataclasses import dataclass
 MEDIA = ("image", "audio")
 MESSAGES = "messages"
 """The column of a conversation. Where it is mapped, it stands for question, options and target."""
-STOOD_FOR = ("question", "options", "target")
+QUESTION = "question"
+"""The column of a question: a task that asks the same of every sample has it in its own words instead."""
+STOOD_FOR = (QUESTION, "options", "target")
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Kind:
     def columns(self, mapped: Container[str]) -> tuple[str, ...]:
         """The columns that the model is given, of a task that maps these."""
         inputs = (MESSAGES,) if self.takes_messages(mapped) else self.inputs
+        inputs = tuple(name for name in inputs if name != QUESTION or name in mapped)
         return (*inputs, *(column for column in self.media if column in mapped))
 
     def takes_messages(self, mapped: Container[str]) -> bool:

@@ -16,7 +16,7 @@ from harness.registry import near
 from harness.spec.api import Api
 from harness.spec.classes import Classes, Probe
 from harness.spec.corruption import Corrupt
-from harness.spec.kinds import KINDS, MESSAGES
+from harness.spec.kinds import KINDS, MESSAGES, QUESTION
 from harness.spec.prompting import Choice, unknown_columns
 from harness.spec.section import UNSCORED, Section
 from harness.spec.training import Train
@@ -296,7 +296,8 @@ class Task(Section):
     def _columns_of_kind(self) -> Task:
         kind, mapped = KINDS[self.kind], self.data.columns
         chats = kind.takes_messages(mapped)
-        missing = [] if chats else [column for column in kind.inputs if column not in mapped]
+        needed = [name for name in kind.inputs if name != QUESTION or f"{{{QUESTION}}}" in self.words]
+        missing = [] if chats else [column for column in needed if column not in mapped]
         if missing:
             raise ValueError(f"kind '{self.kind}' needs data.columns to map {', '.join(map(repr, missing))}")
         media = [column for column in kind.media if column in mapped]
