@@ -26,5 +26,5 @@ def test_a_task_may_ask_the_same_of_every_sample() -> None:
 
 @pytest.mark.parametrize("sections", [{}, {"prompt": "{question}\n{options}"}])
 def test_words_that_ask_with_a_column_need_it(sections: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError, match="needs data.columns to map 'question'"):
+    with pytest.raises(ValidationError, match=r"needs data\.columns to map 'question'"):
         choice(OPTIONS, **sections)
