@@ -87,6 +87,7 @@ METRICS: Registry[Any] = Registry(
         "accuracy": "harness.metrics.accuracy:Accuracy",
         "balanced_accuracy": "harness.metrics.balanced_accuracy:BalancedAccuracy",
         "macro_f1": "harness.metrics.macro_f1:MacroF1",
+        "unparsed": "harness.metrics.unparsed:Unparsed",
         "ece": "harness.metrics.ece:ExpectedCalibrationError",
         "map": "harness.metrics.mean_average_precision:MeanAveragePrecision",
         "text_recall": "harness.metrics.text_recall:TextRecall",
@@ -117,6 +118,8 @@ FAMILIES: Registry[Any] = Registry(
         "clap": "harness.models.clap:Clap",
         "classifier": "harness.models.classifier:Classifier",
         "pixels": "harness.models.pixels:Pixels",
+        "llava": "harness.models.llava:Llava",
+        "openai": "harness.models.openai:OpenAI",
         "dummy": "harness.models.dummy:Dummy",
     },
 )
@@ -127,9 +130,11 @@ HEADS: Registry[Any] = Registry(
         "zero_shot": "harness.evaluation.zero_shot:ZeroShot",
         "retrieval": "harness.evaluation.retrieval:Retrieval",
         "probe": "harness.evaluation.probe:LinearProbe",
+        "options": "harness.evaluation.options:Options",
+        "letters": "harness.evaluation.letters:Letters",
     },
 )
-"""What turns embeddings into answers."""
+"""What turns what a model says into answers."""
 
 FAMILY_OF_TYPE = {
     "whisper": "whisper",
@@ -170,6 +175,7 @@ FAMILY_OF_TYPE = {
     "swinv2": "classifier",
     "vit": "classifier",
     "vit_msn": "classifier",
+    "llava": "llava",
     "harness-pixels": "pixels",
     "harness-dummy": "dummy",
 }

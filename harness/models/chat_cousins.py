@@ -1,0 +1,67 @@
+"""How chat models differ from LLaVA 1.5: what neither their configs nor their processors tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+PARTS = ("vision", "audio", "projector", "language")
+LINEAR = (
+    r".*\.(q_proj|k_proj|v_proj|qkv_proj|qkv|o_proj|out_proj|proj|gate_proj|up_proj|down_proj|gate_up_proj"
+    r"|fc1|fc2|linear_fc1|linear_fc2|att_proj|attn_out|ff_proj|ff_out|w[qkvo]|w[123])"
+)
+"""Linear layers of attention and feed-forward blocks, as these models call them; heads and embeddings aren't
+among them. Which of them take LoRA is decided part by part."""
+
+
+@dataclass(frozen=True)
+class Chat:
+    """One kind of chat model.
+
+    `vision`, `audio`, `projector` and `language` are the prefixes of its parts in the transformers model.
+    `shares_prefix` says that what stands before a token doesn't depend on it, so that prompts may share a
+    prefilled beginning. `media_by_prompt`: its media tensors have a row for each prompt, not for each image.
+    `spaced`: its processor puts a space between an image and a word right behind it. `plain` is the prompt of
+    a model that was trained without a chat template; `{begin}` is the begin token. `answer_type` is the token
+    type of what is answered, where it differs from the prompt's. `tokens_per_second` are those of audio.
+    """
+
+    vision: tuple[str, ...] = ()
+    audio: tuple[str, ...] = ()
+    projector: tuple[str, ...] = ()
+    language: tuple[str, ...] = ("model.language_model", "lm_head")
+    shares_prefix: bool = True
+    media_by_prompt: bool = False
+    spaced: bool = False
+    plain: str | None = None
+    answer_type: int = 0
+    tokens_per_second: float = 0.0
+
+    @property
+    def parts(self) -> dict[str, tuple[str, ...]]:
+        """Part to prefixes."""
+        return {name: getattr(self, name) for name in PARTS if getattr(self, name)}
+
+
+LLAVA = Chat(vision=("model.vision_tower",), projector=("model.multi_modal_projector",))
+
+CHATS: dict[str, Chat] = {
+    "llava": LLAVA,
+}
+"""By config.model_type."""
+
+
+def chat_of(config: Any) -> Chat:
+    """The kind of chat model that a checkpoint's config is of; LLaVA's where none is named."""
+    return CHATS.get(config.model_type, LLAVA)
+
+
+def all_parts() -> dict[str, tuple[str, ...]]:
+    """Part to prefixes, of all kinds together: no network has a part under two of them."""
+    return {name: tuple(dict.fromkeys(_prefixes(name))) for name in PARTS}
+
+
+def _prefixes(part: str) -> Iterator[str]:
+    for chat in CHATS.values():
+        yield from getattr(chat, part)
