@@ -20,7 +20,7 @@ from harness.evaluation.worst import costliest_text
 from harness.metrics.names import in_words
 from harness.models.base import Rendered
 from harness.outcome import Shown
-from harness.results.record import MetricPart, Record, TrainPart
+from harness.results.record import MetricPart, Record, TrainPart, UsagePart
 from harness.results.store import SHORT_LENGTH, Store
 from harness.spec.resolve import worded
 from harness.types import Sample
@@ -42,6 +42,7 @@ def run_report(runs: Sequence[Shown], store: Store) -> RenderableType:
     samples = store.samples(worst.record.run_id)
     parts: list[RenderableType] = [score_table(runs), *legend([run.record for run in own])]
     parts += costliest_text(worst.record, samples, cell_text(worst.cell))
+    parts += [Text(f"Asked: {usage_text(record.usage)}") for record in records if record.usage]
     parts += [line for record in records for line in failures_text(record, store)]
     return Group(*parts, *_where(runs, store, own[-1].record))
 
@@ -117,6 +118,16 @@ def speed_text(record: Record) -> str:
     return "from cache" if record.family != "stored" else "stored"
 
 
+def usage_text(part: UsagePart) -> str:
+    """What was asked of a server, and what it cost."""
+    retried = f" ({counted(part.retries, 'retry', 'retries')})" if part.retries else ""
+    tokens = f"{part.input_tokens:,} tokens in, {part.output_tokens:,} out"
+    cost = "" if part.cost is None else f", {part.cost:.4f} {part.currency}"
+    asked = f"{counted(part.requests, 'request')}{retried}, {tokens}{cost}"
+    cached = f"{counted(part.cached, 'answer')} from the cache" if part.cached else ""
+    return "; ".join(filter(None, (asked if part.requests else "", cached)))
+
+
 def failures_text(record: Record, store: Store) -> Iterable[RenderableType]:
     """The failed samples, the first ten by name."""
     if not record.failures.n:
@@ -146,9 +157,9 @@ def _badness(record: Record) -> float:
     return -part.value if part.higher_is_better else part.value
 
 
-def counted(number: int, noun: str) -> str:
+def counted(number: int, noun: str, plural: str = "") -> str:
     """A number with its noun in singular or plural."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def cell_text(cell: Mapping[str, Any]) -> str:
@@ -192,6 +203,8 @@ def _facts(record: Record, store: Store) -> Iterable[tuple[str, str]]:
     for key, metric in record.metrics.items():
         yield key, metric.signature
     yield "speed", f"{speed_text(record)} on {record.speed.device or 'no device'}"
+    if record.usage is not None:
+        yield "asked", usage_text(record.usage)
     yield "ran", f"{record.started:%Y-%m-%d %H:%M:%S} to {record.ended:%H:%M:%S} (UTC)"
     yield "record", str(store.record_path(record.run_id))
     yield "samples", str(store.samples_path(record.run_id))

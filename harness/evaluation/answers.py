@@ -19,6 +19,7 @@ from harness.evaluation.heads import Embed, Head, Means, Outcome
 from harness.evaluation.plan import Samples, Source
 from harness.evaluation.predict import Engine
 from harness.evaluation.speed import SpeedMeter
+from harness.evaluation.usage import UsageMeter
 from harness.models.base import Adapter
 from harness.processes import Processes
 from harness.registry import HEADS
@@ -75,15 +76,17 @@ class Answers:
     ) -> None:
         self._dataset = dataset
         self._head = _head(task, dataset, engines, split)
-        self._engine = engines.engine(tower=task.inputs[0])
+        self._engine = engines.engine(tower=task.inputs[0] if task.mode == "embed" else "")
 
-    def run(self, meter: SpeedMeter | None = None) -> Generator[Outcome]:
-        """Outcomes in the dataset's order; `meter` watches the samples' own predictions.
+    def run(self, *meters: SpeedMeter | UsageMeter) -> Generator[Outcome]:
+        """Outcomes in the dataset's order; `meters` watch the samples' own predictions.
 
         Only the main process yields; the others work and come back when everything is predicted.
         """
         with closing(self._engine.run(self._dataset)) as predicted:
-            outcomes = meter.watch(predicted) if meter else predicted
+            outcomes: Iterator[Outcome] = predicted
+            for meter in meters:
+                outcomes = meter.watch(outcomes)
             yield from self._head.answers(outcomes) if self._head else outcomes
 
     @property
@@ -97,7 +100,7 @@ def _head(task: Task, dataset: Dataset, engines: Engines, split: Callable[[Purpo
     if name is None:
         return None
     head: Head = HEADS.get(name)(
-        Means(task, engines.adapter, dataset, EngineEmbed(engines, *task.inputs), split)
+        Means(task, engines.adapter, dataset, EngineEmbed(engines, task.inputs[0]), split)
     )
     return head
 

@@ -15,6 +15,7 @@ from harness.evaluation.answers import Answers, Engines
 from harness.evaluation.journal import cache_folder
 from harness.evaluation.score import Scorer
 from harness.evaluation.speed import SpeedMeter
+from harness.evaluation.usage import UsageMeter
 from harness.models.base import Adapter
 from harness.processes import Processes
 from harness.results.environment import environment, installed
@@ -60,8 +61,8 @@ class Evaluator:
         started, lineage = datetime.now(UTC), lineage or Lineage()
         engines = self._engines(cell, adapter, dataset, label)
         answers = Answers(cell.task, dataset, engines, partial(self.split, cell))
-        meter, scorer = SpeedMeter(), Scorer(cell.task)
-        outcomes = answers.run(meter)
+        speed, usage, scorer = SpeedMeter(), UsageMeter(), Scorer(cell.task)
+        outcomes = answers.run(speed, usage)
         if not self.processes.main:
             list(outcomes)
             return None
@@ -75,7 +76,8 @@ class Evaluator:
             family=adapter.info.family,
             model=_model_part(adapter),
             data=data_part(cell, dataset, scorer.n, self.limit, answers.fingerprint),
-            speed=meter.part(adapter.weights.device),
+            speed=speed.part(adapter.weights.device),
+            usage=usage.part(cell.task.model.currency),
             parent=lineage.parent,
             train=lineage.train,
         )

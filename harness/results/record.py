@@ -126,6 +126,27 @@ class SpeedPart(Part):
     """Samples that were predicted now and not taken from the cache."""
 
 
+class UsagePart(Part):
+    """What was asked of a server, over freshly predicted samples only."""
+
+    requests: int = 0
+    """Requests for the samples that have an answer, those that failed before it included."""
+    retries: int = 0
+    """How many of these failed on the server's side and were made again."""
+    input_tokens: int = 0
+    """Tokens that were read, as the server counted them."""
+    output_tokens: int = 0
+    """Tokens that were written, those of hidden reasoning included."""
+    cost: float | None = None
+    """Their price; None when the task names none."""
+    currency: str | None = None
+    """What the cost is in."""
+    cached: int = 0
+    """Answers that came from the cache and cost nothing."""
+    served: tuple[str, ...] = ()
+    """Models, with their fingerprints, that the server said it had answered with."""
+
+
 class FailurePart(Part):
     """Samples without a prediction."""
 
@@ -229,6 +250,8 @@ class Draft(Part):
     """Scores by name, in the task's order."""
     speed: SpeedPart = SpeedPart()
     """How fast it ran."""
+    usage: UsagePart | None = None
+    """What was asked of a server; None for a model that runs here."""
     failures: FailurePart = FailurePart()
     """Samples without a prediction."""
     parent: str | None = None

@@ -131,6 +131,11 @@ class Model(Section):
             raise ValueError("api: a model on a server has no config to tell its family: say family: openai")
         return self
 
+    @property
+    def currency(self) -> str | None:
+        """What its tokens are paid in; None where no price is named."""
+        return self.api.price.currency if self.api and self.api.price else None
+
 
 class Generate(Section):
     """How text is generated."""
