@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.report import cell_text, counted
+from harness.results.record import TrainedOnPart
 from harness.tuning.plan import TrainingPlan
 from harness.tuning_report import share
 
@@ -32,32 +33,55 @@ def plan_report(plan: TrainingPlan) -> RenderableType:
         Text(f"\nWhat would be trained{cell}: {share(plan.trainable, plan.total)}", style="bold"),
         parts,
         *([targets] if plan.targets else []),
+        *([_stages_table(plan)] if plan.stages else []),
         *(Text(f"  {name}: {value}") for name, value in _plan_facts(plan)),
         *(Text(f"  {warning}", style="yellow") for warning in plan.warnings),
     )
 
 
+def _stages_table(plan: TrainingPlan) -> Table:
+    """Parts, parameters, steps and data of each stage, one below the other to fit into 80 columns."""
+    table = Table("stage", "", box=None, padding=(0, 2))
+    for stage in plan.stages:
+        trained = ", ".join(f"{part.name} {part.state}" for part in stage.parts if part.trained)
+        table.add_row(Text(stage.name, "bold"), escape(f"{trained}: {share(stage.trainable, plan.total)}"))
+        steps = f"{stage.steps:,} steps of {counted(stage.batch, 'sample')}, {_passes(stage.passes, plan)}"
+        table.add_row("", steps)
+        epochs = "" if stage.epochs is None else f", {stage.epochs:.1f} epochs"
+        table.add_row("", f"learning rate {stage.learning_rate:g} at its peak{epochs}")
+        table.add_row("", escape(_data_text(stage.data)))
+    return table
+
+
+def _passes(passes: int, plan: TrainingPlan) -> str:
+    split = f"{passes} forward passes" if passes > 1 else "one forward pass"
+    split += " (cached gradients: two for each micro-batch)" if plan.cached_gradients and passes > 1 else ""
+    return split + (f" in each of {plan.processes} processes" if plan.processes > 1 else "")
+
+
 def _plan_facts(plan: TrainingPlan) -> Iterator[tuple[str, str]]:
     yield "method", plan.method
-    yield "learning rate", f"{plan.learning_rate:g} at its peak"
-    split = f"{plan.passes} forward passes" if plan.passes > 1 else "one forward pass"
-    split += " (cached gradients: two for each micro-batch)" if plan.cached_gradients else ""
-    each = f" in each of {plan.processes} processes" if plan.processes > 1 else ""
-    yield "steps", f"{plan.steps:,} of {counted(plan.batch, 'sample')}, {split}{each}"
-    if plan.epochs is not None:
-        yield "epochs", f"{plan.epochs:.1f} passes over the training data"
-    yield "best step", f"by {plan.select_by} on the validation split" if plan.select_by else "the last"
+    if not plan.stages:
+        yield "learning rate", f"{plan.learning_rate:g} at its peak"
+        steps = f"{plan.steps:,} of {counted(plan.batch, 'sample')}"
+        yield "steps", f"{steps}, {_passes(plan.passes, plan)}"
+        if plan.epochs is not None:
+            yield "epochs", f"{plan.epochs:.1f} passes over the training data"
+    of = " of the last stage" if plan.stages else ""
+    yield "best step", f"by {plan.select_by} on the validation split{of}" if plan.select_by else "the last"
     yield "evaluation", f"every {counted(plan.evaluate_every, 'step')}" if plan.evaluate_every else "none"
     yield "checkpoints", f"every {counted(plan.save_every, 'step')}"
-    data = plan.data
-    yield (
-        "data",
-        ", ".join(part for part in (data.path, data.name, f"split {data.split}", _size(data.n)) if part),
-    )
-    sizes = f"{_size(data.n)} to train on, {_size(plan.test)} to score"
+    if not plan.stages:
+        yield "data", _data_text(plan.data)
+    learned = [stage.data for stage in plan.stages] or [plan.data]
+    sizes = f"{' and '.join(_size(data.n) for data in learned)} to train on, {_size(plan.test)} to score"
     yield "samples", f"{sizes}, {_size(plan.validation)} to validate" if plan.select_by else sizes
     yield "augmentation", "; ".join(starmap(_perturbation, plan.augment.items())) or "none"
     yield "keep checks", ", ".join(plan.keep) or "none"
+
+
+def _data_text(data: TrainedOnPart) -> str:
+    return ", ".join(part for part in (data.path, data.name, f"split {data.split}", _size(data.n)) if part)
 
 
 def _size(n: int | None) -> str:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from harness.models.weights import Weights
     from harness.spec.schema import Task
-    from harness.spec.training import PartState, SpecAugment
+    from harness.spec.training import SpecAugment
+    from harness.spec.values import PartState
 
 IGNORED_LABEL = -100
 """Label of a position that isn't learned."""

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from harness.spec.schema import Task
-    from harness.spec.training import PartState, SpecAugment
+    from harness.spec.training import SpecAugment
+    from harness.spec.values import PartState
 
 SHOWN = 20
 """Classes in an answer, where only one is right."""
@@ -68,7 +69,7 @@ class Classifier(Adapter):
         self.weights, self.classes = self._fitted.weights, self._fitted.classes
         self.multilabel = asked or self.weights.config.problem_type == MULTILABEL
         self._targets = ClassTargets(self.classes, multilabel=self.multilabel)
-        self._head_state = (task.train.parts if task.train else {}).get("head")
+        self._head_state = (task.train.named_parts if task.train else {}).get("head")
         reader = "AutoImageProcessor" if self.modality == "image" else "AutoFeatureExtractor"
         self._processor = weights.preprocessor(reader)
 

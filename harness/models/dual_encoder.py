@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from harness.models.weights import Weights
     from harness.spec.schema import Task
-    from harness.spec.training import PartState
+    from harness.spec.values import PartState
 
 LABELS = "labels"
 ATTENTION = r".*\.(self_attn\.(q|k|v|out)_proj|self\.(query|key|value))"
@@ -168,7 +168,7 @@ class DualEncoder(Adapter):
             )
         if self.coupled:
             return {"temperature": "full"}
-        wanted = (self._task.train.parts if self._task.train else {}).get("text", "frozen")
+        wanted = (self._task.train.named_parts if self._task.train else {}).get("text", "frozen")
         if wanted != "frozen":
             raise AdapterError(
                 f"train.parts.text: can't be {wanted}: classes are learned against their prompts, which the "

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from harness.errors import Fault, SpecError
 from harness.registry import BUILDERS, METRICS
 from harness.spec.schema import Data, Task, metric_keys
-from harness.spec.training import Lora
+from harness.spec.training import Lora, Train
 from harness.spec.training_data import selecting_metric, training_data, validation_data
 
 DIGEST_VERSION = 1
@@ -46,15 +46,16 @@ def train_id(task: Task, base: Path, *, start: Mapping[str, Any], fingerprints: 
     """
     train = task.train
     assert train is not None
-    settings = _scored(train) | {"learning_rate": train.peak_learning_rate, "lora": _lora(train.lora)}
-    settings.pop("data", None)
-    settings.pop("select_by", None)
+    settings = [_settings(own) for own in train.staged.values()]
+    data = [_learned_from(learned, "train", base) for learned in training_data(task).values()]
+    for own, stage in zip(settings, train.stages or (), strict=False):
+        own["others"] = "as the section says" if stage.parts is None else "frozen"
     decided = {
         "version": DIGEST_VERSION,
         "kind": task.kind,
         "generate": _scored(task.generate),
-        "train": settings,
-        "data": _learned_from(training_data(task), "train", base),
+        "train": settings if train.stages else settings[0],
+        "data": data if train.stages else data[0],
         "start": dict(start),
         "fingerprints": dict(fingerprints),
     }
@@ -72,6 +73,12 @@ def train_id(task: Task, base: Path, *, start: Mapping[str, Any], fingerprints: 
             "data": _learned_from(validation, "validation", base),
         }
     return digest_of(decided)
+
+
+def _settings(train: Train) -> dict[str, Any]:
+    """What of a train section, or of one stage of it, decides the weights besides its data."""
+    settings = _scored(train) | {"learning_rate": train.peak_learning_rate, "lora": _lora(train.lora)}
+    return {key: value for key, value in settings.items() if key not in ("data", "select_by")}
 
 
 def _lora(lora: Lora) -> dict[str, Any]:

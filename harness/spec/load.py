@@ -16,11 +16,11 @@ from harness.registry import near
 from harness.spec import baselines, options, training_faults
 from harness.spec.digest import spec_id
 from harness.spec.document import Document, KeyPath, Origin
+from harness.spec.overlay import overlaid
 from harness.spec.resolve import apply_settings, cells, compose, dotted
 from harness.spec.schema import Baseline, Data, Task
 from harness.spec.section import Section
 from harness.spec.training import Keep
-from harness.spec.training_data import overlaid
 
 
 @dataclass(frozen=True)
@@ -169,12 +169,28 @@ def _found_faults(found: Iterable[options.Found], cell: Document) -> Iterator[Fa
 
 
 def _overlay_faults(cell: Document) -> Iterator[Fault]:
-    """What is wrong with the data section once `train.data` lies over it; nothing when it is by itself."""
+    """What is wrong with the data section once `train.data`, and that of a stage, lie over it; nothing when
+    it is by itself."""
     own, train = cell.data.get("data"), cell.data.get("train")
-    over = train.get("data") if isinstance(train, dict) else None
-    if not isinstance(own, dict) or not isinstance(over, dict) or _wrong(own):
+    if not isinstance(own, dict) or not isinstance(train, dict) or _wrong(own):
         return
-    data, at = overlaid(own, over), ("train", "data")
+    over = train.get("data", {})
+    if not isinstance(over, dict):
+        return
+    found = list(_overlaid_faults(own, over, ("train", "data"), cell)) if over else []
+    yield from found
+    stages = train.get("stages")
+    for place, stage in enumerate(stages if isinstance(stages, list) and not found else ()):
+        inner = stage.get("data") if isinstance(stage, dict) else None
+        if isinstance(inner, dict):
+            at = ("train", "stages", place, "data")
+            yield from _overlaid_faults(own, overlaid(over, inner), at, cell)
+
+
+def _overlaid_faults(
+    own: Mapping[str, Any], over: Mapping[str, Any], at: KeyPath, cell: Document
+) -> Iterator[Fault]:
+    data = overlaid(own, over)
     yield from _found_faults(options.builder_faults(data, at), cell)
     for detail in _wrong(data, builder=False):
         yield _schema_fault(detail, cell, Data, at)

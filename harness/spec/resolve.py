@@ -59,7 +59,10 @@ def _rebase(document: Document, written: Path, read_from: Path) -> None:
         return
     baselines = document.data.get("baselines")
     tasks = [entry.get("task") for entry in _mappings(baselines if isinstance(baselines, list) else ())]
-    for data in _mappings([document.data, *tasks]):
+    train = document.data.get("train")
+    stages = train.get("stages") if isinstance(train, dict) else None
+    within = [{"train": stage} for stage in _mappings(stages if isinstance(stages, list) else ())]
+    for data in _mappings([document.data, *tasks, *within]):
         _rebase_paths(data, written, read_from)
 
 

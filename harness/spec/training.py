@@ -7,17 +7,17 @@ result.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias
+from collections import Counter
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, FiniteFloat, model_validator
 
+from harness.spec.overlay import overlaid
 from harness.spec.section import UNSCORED, Section
+from harness.spec.stages import Stage
+from harness.spec.values import Count, Decibels, Positive, Schedule, Share
+from harness.spec.values import PartState as PartState
 
-Positive: TypeAlias = Annotated[FiniteFloat, Field(gt=0)]
-Share: TypeAlias = Annotated[FiniteFloat, Field(ge=0, le=1)]
-Count: TypeAlias = Annotated[int, Field(ge=1)]
-Decibels: TypeAlias = Annotated[FiniteFloat, Field(ge=-200, le=200)]
-PartState: TypeAlias = Literal["frozen", "lora", "full"]
 LEARNING_RATES = {"lora": 1e-3, "full": 1e-5}
 
 
@@ -121,8 +121,11 @@ class Train(Section):
     parts: dict[str, PartState] = Field(default={})
     """Parts of the network (encoder, decoder; the family names them) that are treated otherwise than the
     method says: frozen, lora or full."""
+    stages: tuple[Stage, ...] | None = Field(default=None, min_length=1)
+    """Trainings of the same network one after the other, each with parts, data and steps of its own. One
+    fine-tune comes out; the last stage's best step is kept, and the last step of those before."""
     steps: Count | None = None
-    """Optimiser steps; give this or epochs."""
+    """Optimiser steps; give this or epochs, or stages that do."""
     epochs: Positive | None = None
     """Passes over the training data; give this or steps."""
     batch: Count = 32
@@ -135,7 +138,7 @@ class Train(Section):
     """Peak learning rate; 1e-3 for lora and 1e-5 for full when not given."""
     warmup: Annotated[FiniteFloat, Field(ge=0)] = 0.1
     """Steps until the peak, or a share of all steps when below 1."""
-    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    schedule: Schedule = "linear"
     """How the learning rate falls after the peak."""
     optimizer: Literal["adamw", "adafactor"] = "adamw"
     """Update rule."""
@@ -148,7 +151,8 @@ class Train(Section):
     gradient_checkpointing: bool = Field(default=False, json_schema_extra=UNSCORED)
     """Compute activations again in the backward pass instead of keeping them."""
     group_by_length: bool = False
-    """Put samples of similar length into one batch; nothing is gained where all are of one size (images)."""
+    """Put samples of similar cost into one batch: seconds of audio, tokens of a prompt with its images.
+    Nothing is gained where all cost the same (a classifier's images)."""
     seed: int = Field(default=0, ge=0)
     """Seed of order, dropout, augmentation and new parameters."""
     data: dict[str, Any] = Field(default={})
@@ -179,10 +183,46 @@ class Train(Section):
         """The learning rate, default filled in."""
         return self.learning_rate or LEARNING_RATES[self.method]
 
+    @property
+    def staged(self) -> dict[str, Train]:
+        """This section as each of its stages has it, by the stage's name, in order; without stages itself,
+        called ""."""
+        if self.stages is None:
+            return {"": self}
+        return {stage.name: self._in(stage) for stage in self.stages}
+
+    def _in(self, stage: Stage) -> Train:
+        own = {"stages": None, "data": overlaid(self.data, stage.data)}
+        return self.model_copy(update=stage.given() | own)
+
+    @property
+    def named_parts(self) -> dict[str, PartState]:
+        """What is done with the parts that the section or a stage of it names, over all stages: frozen is
+        what no stage trains."""
+        stages = [own.parts for own in self.staged.values()]
+        trained = {name: state for parts in stages for name, state in parts.items() if state != "frozen"}
+        return {name: trained.get(name, "frozen") for parts in stages for name in parts}
+
     @model_validator(mode="after")
     def _one_length(self) -> Train:
-        if (self.steps is None) == (self.epochs is None):
+        if self.stages is not None and (self.steps, self.epochs) != (None, None):
+            raise ValueError("give steps or epochs in each of the stages, not beside them")
+        if self.stages is None and (self.steps is None) == (self.epochs is None):
             raise ValueError("give either steps or epochs")
+        return self
+
+    @model_validator(mode="after")
+    def _stages_fit(self) -> Train:
+        stages = self.stages or ()
+        for name, times in Counter(stage.name for stage in stages).items():
+            if times > 1:
+                raise ValueError(f"stages: {times} are called '{name}'")
+        if stages and self.parts and all(stage.parts for stage in stages):
+            raise ValueError("parts: every stage names its own, so these would be those of none")
+        for name in self.named_parts:
+            states = {own.parts.get(name, "frozen") for own in self.staged.values()}
+            if states >= {"lora", "full"}:
+                raise ValueError(f"stages: part '{name}' can't be lora in one and full in another")
         return self
 
     @model_validator(mode="after")

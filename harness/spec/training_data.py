@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from harness.spec.classes import Probe
-from harness.spec.kinds import KINDS, MESSAGES, STOOD_FOR
+from harness.spec.kinds import KINDS
+from harness.spec.overlay import overlaid
 from harness.spec.schema import Data, Task, metric_keys
+from harness.spec.training import Train
 
 
-def training_data(task: Task) -> Data:
-    """The data section that training reads: the task's own with `train.data` over it, never corrupted."""
-    over = task.train.data if task.train else {}
-    found = Data.model_validate(overlaid(task.data.model_dump(exclude_unset=True), over))
+def training_data(task: Task) -> dict[str, Data]:
+    """The data section that each stage of a training reads, by the stage's name: the task's own with
+    `train.data` over it and the stage's over that, never corrupted. Empty for a task that trains nothing.
+    """
+    stages = task.train.staged if task.train else {}
+    return {name: _learned(task.data, own) for name, own in stages.items()}
+
+
+def _learned(data: Data, train: Train) -> Data:
+    found = Data.model_validate(overlaid(data.model_dump(exclude_unset=True), train.data))
     return found.model_copy(update={"corrupt": None})
 
 
 def validation_data(task: Task) -> Data | None:
     """The data section whose validation split chooses the best step: the task's own if it names one, else
-    the training's; None when neither does. Never corrupted: one fine-tune is scored at every severity.
+    that of the training's last stage; None when neither does. Never corrupted: one fine-tune is scored at
+    every severity.
     """
-    for data in (task.data, training_data(task)):
+    for data in (task.data, *list(training_data(task).values())[-1:]):
         if data.splits.validation is not None:
             return data.model_copy(update={"split": "validation", "corrupt": None})
     return None
@@ -39,27 +47,3 @@ def selecting_metric(task: Task) -> str | None:
     if task.train is None or task.train.select_by == "last":
         return None
     return task.train.select_by or next(metric_keys(task.metrics))[0]
-
-
-def overlaid(data: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """A data section with another laid over it: mappings merge deep, everything else is replaced.
-
-    Options are their builder's, so they don't pass to another path. Where conversations are laid over
-    questions, the columns that they stand for go.
-    """
-    if over.get("path", data.get("path")) != data.get("path"):
-        data = {key: value for key, value in data.items() if key != "options"}
-    own, columns = data.get("columns"), over.get("columns")
-    if isinstance(own, Mapping) and isinstance(columns, Mapping) and MESSAGES in columns:
-        kept = {name: value for name, value in own.items() if name not in STOOD_FOR}
-        data = {**data, "columns": kept}
-    return _merged(data, over)
-
-
-def _merged(data: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(data)
-    for key, value in over.items():
-        own = merged.get(key)
-        both = isinstance(own, Mapping) and isinstance(value, Mapping)
-        merged[key] = _merged(own, value) if both else value  # type: ignore[arg-type]
-    return merged

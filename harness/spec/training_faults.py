@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from harness.registry import FAMILIES, FAMILY_OF_TYPE, near
+from harness.spec.document import KeyPath
 from harness.spec.find import existing
 from harness.spec.kinds import KINDS
 from harness.spec.options import Found
+from harness.spec.overlay import overlaid
 from harness.spec.schema import Data, MetricSpec, metric_keys
 from harness.spec.training import Augment, Train
-from harness.spec.training_data import overlaid
 
 
 def faults(data: Mapping[str, Any], base: Path, *, training: bool = True) -> Iterator[Found]:
@@ -30,12 +31,21 @@ def faults(data: Mapping[str, Any], base: Path, *, training: bool = True) -> Ite
         return
     yield from _selection_faults(train, data)
     if training:
-        yield from _split_faults(train, data)
-    yield from _overlap_faults(train, data, base)
-    yield from _length_faults(train)
+        yield from _validation_faults(train, data)
+    for at, own in _stages(train):
+        if training:
+            yield from _split_faults(own, at, data)
+        yield from _overlap_faults(own, at, data, base)
+        yield from _length_faults(own, at)
     yield from _part_faults(train, data, base)
     yield from _augment_faults(train, data)
     yield from _keep_faults(train, data)
+
+
+def _stages(train: Train) -> Iterator[tuple[KeyPath, Train]]:
+    """Where each stage stands, and the train section as it has it."""
+    for place, own in enumerate(train.staged.values()):
+        yield ("train", "stages", place) if train.stages else ("train",), own
 
 
 def _selection_faults(train: Train, data: Mapping[str, Any]) -> Iterator[Found]:
@@ -49,31 +59,42 @@ def _selection_faults(train: Train, data: Mapping[str, Any]) -> Iterator[Found]:
         yield ("train", "select_by"), f"the task has no metric '{train.select_by}'.", hint
 
 
-def _split_faults(train: Train, data: Mapping[str, Any]) -> Iterator[Found]:
-    """Splits that are needed and not named, and streams that epochs can't count."""
+def _sections(train: Train, data: Mapping[str, Any]) -> tuple[Data, Data] | None:
+    """What is scored and what is learned from; None where the schema has something to say of them."""
     try:
         own = Data.model_validate(data.get("data"))
-        training = Data.model_validate(overlaid(data["data"], train.data))
+        return own, Data.model_validate(overlaid(data["data"], train.data))
     except ValidationError:
+        return None
+
+
+def _validation_faults(train: Train, data: Mapping[str, Any]) -> Iterator[Found]:
+    found = _sections(list(train.staged.values())[-1], data)
+    if found is None or train.select_by == "last":
         return
-    if training.splits.train is None:
-        yield ("train",), "there is no train split to learn from.", "Name data.splits.train."
-    selects = train.select_by != "last"
-    if selects and own.splits.validation is None and training.splits.validation is None:
+    if all(section.splits.validation is None for section in found):
         hint = "Name data.splits.validation, or set train.select_by to last."
         yield ("train",), "there is no validation split to choose the best step on.", hint
-    if training.streaming and train.epochs is not None:
-        yield ("train", "epochs"), "a stream's length isn't known.", "Give train.steps instead."
 
 
-def _overlap_faults(train: Train, data: Mapping[str, Any], base: Path) -> Iterator[Found]:
-    """A training that would learn the very rows that it is scored on."""
-    try:
-        own = Data.model_validate(data.get("data"))
-        training = Data.model_validate(overlaid(data["data"], train.data))
-    except ValidationError:
+def _split_faults(train: Train, at: KeyPath, data: Mapping[str, Any]) -> Iterator[Found]:
+    """Splits that are needed and not named, and streams that epochs can't count."""
+    found = _sections(train, data)
+    if found is None:
         return
-    for purpose, scored in (("test", own), ("validation", own)):
+    if found[1].splits.train is None:
+        yield at, "there is no train split to learn from.", "Name data.splits.train."
+    if found[1].streaming and train.epochs is not None:
+        yield (*at, "epochs"), "a stream's length isn't known.", "Give train.steps instead."
+
+
+def _overlap_faults(train: Train, at: KeyPath, data: Mapping[str, Any], base: Path) -> Iterator[Found]:
+    """A training that would learn the very rows that it is scored on."""
+    found = _sections(train, data)
+    if found is None:
+        return
+    scored, training = found
+    for purpose in ("test", "validation"):
         split = getattr(scored.splits, scored.split if purpose == "test" else purpose)
         if purpose == "validation" and train.select_by == "last":
             continue
@@ -82,11 +103,11 @@ def _overlap_faults(train: Train, data: Mapping[str, Any], base: Path) -> Iterat
         if _is_file(training.path, base):
             message = f"{training.path} is one file, which serves every split: what is learned is scored."
             hint = "Point data.path at a folder with train.jsonl, validation.jsonl and test.jsonl (or .csv)."
-            yield ("train",), message, hint
+            yield at, message, hint
             return
         if split == training.splits.train:
             hint = "Name another under data.splits."
-            yield ("train",), f"split '{split}' is learned from and scored ({purpose}).", hint
+            yield at, f"split '{split}' is learned from and scored ({purpose}).", hint
 
 
 def _same_source(a: Data, b: Data) -> bool:
@@ -100,22 +121,27 @@ def _is_file(path: str, base: Path) -> bool:
     return found is not None and found.is_file()
 
 
-def _length_faults(train: Train) -> Iterator[Found]:
+def _length_faults(train: Train, at: KeyPath) -> Iterator[Found]:
     if train.steps is not None and train.warmup >= train.steps:
         message = f"{train.warmup:g} steps of warm-up leave none of {train.steps} to learn at the peak."
-        yield ("train", "warmup"), message, ""
+        yield (*at, "warmup"), message, ""
 
 
 def _part_faults(train: Train, data: Mapping[str, Any], base: Path) -> Iterator[Found]:
     """Parts that the family doesn't have, where the family is known without a download."""
-    family = _family(data.get("model"), base) if train.parts else None
+    family = _family(data.get("model"), base) if train.named_parts else None
     if family is None or family not in FAMILIES:
         return
     parts = FAMILIES.get(family).info.parts
-    for name in train.parts:
-        if name not in parts:
-            hint = near(name, parts) or f"Known: {', '.join(parts) or 'none'}."
-            yield ("train", "parts", name), f"family '{family}' has no part '{name}'.", hint
+    named: list[tuple[KeyPath, Iterable[str]]] = [(("train",), train.parts)]
+    named += [
+        (("train", "stages", place), stage.parts or ()) for place, stage in enumerate(train.stages or ())
+    ]
+    for at, names in named:
+        for name in names:
+            if name not in parts:
+                hint = near(name, parts) or f"Known: {', '.join(parts) or 'none'}."
+                yield (*at, "parts", name), f"family '{family}' has no part '{name}'.", hint
 
 
 def _family(model: Any, base: Path) -> str | None:

@@ -22,8 +22,9 @@ def validate(paths: Sequence[Path]) -> tuple[list[Fault], int]:
         try:
             for cell in load(file):
                 cell.spec_id  # noqa: B018 - computing it imports the hooks
-                if transform := training_data(cell.task).transform:
-                    hook_source(transform, cell.base)
+                for learned in training_data(cell.task).values():
+                    if learned.transform:
+                        hook_source(learned.transform, cell.base)
         except SpecError as error:
             faults += [fault for fault in error.faults if not (_partial(file) and _is_gap(fault))]
     return faults, len(files)

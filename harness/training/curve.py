@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import starmap
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,13 +26,24 @@ class LossPoint(NamedTuple):
     grad_norm: float
 
 
+class Mark(NamedTuple):
+    """Where a stage begins: the steps of all stages before it, and its name."""
+
+    step: int
+    name: str
+
+
 @dataclass
 class Curve:
-    """What was measured, in the order of the steps. NaN stands for what wasn't."""
+    """What was measured, in the order of the steps. NaN stands for what wasn't.
+
+    Of a training in stages `marks` say where each begins; steps are counted over all of them.
+    """
 
     losses: list[LossPoint] = field(default_factory=list)
     scores: list[tuple[int, dict[str, float]]] = field(default_factory=list)
     best_step: int | None = None
+    marks: list[Mark] = field(default_factory=list)
 
     def add_loss(self, step: int, loss: float, learning_rate: float, grad_norm: float) -> None:
         """What training measured at a step."""
@@ -50,6 +62,7 @@ class Curve:
                 for step, scores in self.scores
             ],
             "best_step": self.best_step,
+            **({"stages": [list(mark) for mark in self.marks]} if self.marks else {}),
         }
 
     @classmethod
@@ -62,7 +75,12 @@ class Curve:
                 for step, scores in value["scores"]
             ],
             value["best_step"],
+            list(starmap(Mark, value.get("stages", ()))),
         )
+
+    def stage_of(self, step: int) -> str:
+        """Name of the stage that took this step; "" before the first, and where there are none."""
+        return next((mark.name for mark in reversed(self.marks) if mark.step < step), "")
 
     def write(self, folder: Path, title: str, metric: str, higher_is_better: bool, unit: str = "") -> None:
         """Write curve.csv and curve.png; `metric` is the one that is drawn, `unit` its unit ("%").
@@ -76,7 +94,10 @@ class Curve:
             figure.savefig(folder / PNG)
 
     def _write_csv(self, file: Path) -> None:
-        """One row per step with empty cells where nothing was measured; numbers to the last digit."""
+        """One row per step with empty cells where nothing was measured; numbers to the last digit.
+
+        Of a training in stages, each step's stage comes second.
+        """
         names = list(dict.fromkeys(name for _, scores in self.scores for name in scores))
         rows: dict[int, dict[str, float]] = {}
         for point in self.losses:
@@ -84,10 +105,12 @@ class Curve:
         for step, scores in self.scores:
             rows.setdefault(step, {"step": step}).update(scores)
         with file.open("w", encoding="utf-8", newline="") as out:
-            writer = csv.DictWriter(out, [*LossPoint._fields, *names])
+            first, *others = LossPoint._fields
+            writer = csv.DictWriter(out, [first, *(["stage"] if self.marks else []), *others, *names])
             writer.writeheader()
-            for _, row in sorted(rows.items()):
-                writer.writerow({name: value for name, value in row.items() if math.isfinite(value)})
+            for step, row in sorted(rows.items()):
+                stage = {"stage": self.stage_of(step)} if self.marks else {}
+                writer.writerow({name: value for name, value in row.items() if math.isfinite(value)} | stage)
 
     def figure(self, title: str, metric: str, better: str, unit: str) -> Any:
         """The picture as a matplotlib Figure, without pyplot: `better` is "higher" or "lower"."""
@@ -104,6 +127,7 @@ class Curve:
             _draw_scores(panels[1], points, self.best_step, unit)
             name = f"{metric} ({unit})" if unit else metric
             panels[1].set_ylabel(f"{name}\n{better} is better", parse_math=False)
+        _draw_marks(panels, self.marks)
         for panel in panels:
             panel.grid(alpha=0.3)
             if points and self.best_step is not None:
@@ -125,6 +149,24 @@ def _draw_losses(panel: Any, losses: Sequence[LossPoint]) -> None:
         panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         panel.yaxis.set_major_formatter("{x:g}")
         panel.yaxis.set_minor_formatter("")
+
+
+def _draw_marks(panels: Iterable[Any], marks: Sequence[Mark]) -> None:
+    """A line where a stage begins, its name at the top."""
+    first, *others = panels
+    for mark in marks:
+        for panel in (first, *others):
+            panel.axvline(mark.step, color="grey", linestyle=":", linewidth=1)
+        first.annotate(
+            mark.name,
+            (mark.step, 1),
+            xycoords=first.get_xaxis_transform(),
+            xytext=(3, 3),
+            textcoords="offset points",
+            annotation_clip=False,
+            parse_math=False,
+            fontsize="small",
+        )
 
 
 def _draw_scores(panel: Any, points: Sequence[tuple[int, float]], best_step: int | None, unit: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +27,7 @@ from harness.training.checkpoints import Checkpoints, step_of
 from harness.training.curve import Curve
 from harness.training.loader import Encoder, Loader
 from harness.training.method import Tuning, prepare
+from harness.training.stages import Stage, facts, joined, stages
 from harness.training.stop import StopRequest
 from harness.training.trainer import HarnessTrainer, arguments, check_trackers
 from harness.training.watcher import Evaluate, Rhythm, Watcher
@@ -61,15 +62,15 @@ class FineTuned:
 class Job:
     """A training that is to be done.
 
-    `adapter` has fresh weights without an adapter; after the training they are the best ones. `evaluate`
-    scores them as they are on the validation split; `metric`, in `unit`, selects (None: the last step is
-    kept). `folder` is for the result, `work` for checkpoints while it lasts, `base` what the task's ./ paths
-    are relative to.
+    `adapter` has fresh weights without an adapter; after the training they are the best ones. `datasets` are
+    what each stage learns from, by its name, "" where there are none. `evaluate` scores the weights as they
+    are on the validation split; `metric`, in `unit`, selects (None: the last step is kept). `folder` is for
+    the result, `work` for checkpoints while it lasts, `base` what the task's ./ paths are relative to.
     """
 
     adapter: Adapter
     train: Train
-    dataset: Dataset
+    datasets: Mapping[str, Dataset]
     evaluate: Evaluate | None
     metric: str | None
     higher_is_better: bool
@@ -83,49 +84,41 @@ class Job:
     show_progress: bool = True
 
     @property
-    def steps(self) -> int:
-        """Optimiser steps of the whole training."""
-        return order.number_of_steps(self.train, self.dataset.size)
+    def stages(self) -> list[Stage]:
+        """Its stages in order; one where the task has none."""
+        return stages(self.train, self.datasets, self.work)
+
+
+@dataclass(frozen=True)
+class Learned:
+    """How a stage went: what `FineTuned` says, of its own steps; `found` is the one that it went on from."""
+
+    steps: int
+    best_step: int | None
+    seconds: float
+    curve: Curve
+    left_out: Mapping[str, str]
+    found: int | None
 
 
 def fine_tune(job: Job) -> FineTuned:
-    """Train, keep the best step, write the result.
+    """Train stage by stage, keep the last one's best step, write the result.
 
     Raises AdapterError for settings that don't fit the network, UsageError for too few data, RunError when it
     stops before its end: with the same job it goes on from the last checkpoint.
     """
     check_trackers(job.train.report_to)
-    order.check_batch(job.train.batch, job.dataset.size, distinct=job.adapter.coupled)
+    for stage in job.stages:
+        order.check_batch(stage.train.batch, stage.dataset.size, distinct=job.adapter.coupled)
     tuning = prepare(job.adapter.model, job.adapter.info, job.train, job.adapter.part_states())
-    checkpoints = Checkpoints(job.work)
-    if job.processes.main:
-        checkpoints.sweep()
-    found = job.processes.share(checkpoints.latest() if job.processes.main else None)
-    watcher, steps = _train(job, tuning, checkpoints, found)
-    best = steps if watcher.best_step is None else watcher.best_step
-    if watcher.best_step is not None:
-        tuning.load(checkpoints.best(best))
-    tuning.network.eval()
-    result = FineTuned(
-        folder=job.folder,
-        method=job.train.method,
-        steps=steps,
-        best_step=best,
-        seconds=watcher.seconds,
-        trainable=tuning.trainable,
-        total=tuning.total,
-        scores=dict(watcher.curve.scores).get(best, {}),
-        curve=watcher.curve,
-        left_out=watcher.left_out,
-        resumed_from=step_of(found) if found else None,
-    )
+    result = _result(job, tuning, [_learn(job, stage, tuning) for stage in job.stages])
     if job.processes.main:
         output.save(
             job.folder,
             tuning,
             job.adapter,
             _manifest(job, tuning, result),
-            watcher.curve,
+            result.curve,
             metric=job.metric or "",
             higher_is_better=job.higher_is_better,
             unit=job.unit,
@@ -135,40 +128,83 @@ def fine_tune(job: Job) -> FineTuned:
     return result
 
 
-def _train(job: Job, tuning: Tuning, checkpoints: Checkpoints, resume: Path | None) -> tuple[Watcher, int]:
+def _learn(job: Job, stage: Stage, tuning: Tuning) -> Learned:
+    """Train one stage, or take it up where it was; the network then has the step of it that is kept."""
+    checkpoints = Checkpoints(stage.work)
+    if job.processes.main:
+        checkpoints.sweep()
+    found = job.processes.share(checkpoints.latest() if job.processes.main else None)
+    tuning.narrow(stage.name)
+    watcher, steps = _train(job, stage, tuning, checkpoints, found)
+    if watcher.best_step is not None:
+        tuning.load(checkpoints.best(watcher.best_step))
+    tuning.network.eval()
+    went_on = step_of(found) if found else None
+    return Learned(steps, watcher.best_step, watcher.seconds, watcher.curve, watcher.left_out, went_on)
+
+
+def _result(job: Job, tuning: Tuning, learned: Sequence[Learned]) -> FineTuned:
+    last, before = learned[-1], job.stages[-1].before
+    best = before + (last.steps if last.best_step is None else last.best_step)
+    curve = joined(job.stages, [one.curve for one in learned])
+    taken_up = [
+        stage.before + one.found
+        for stage, one in zip(job.stages, learned, strict=True)
+        if one.found is not None
+    ]
+    return FineTuned(
+        folder=job.folder,
+        method=job.train.method,
+        steps=before + last.steps,
+        best_step=best,
+        seconds=sum(one.seconds for one in learned),
+        trainable=tuning.trainable,
+        total=tuning.total,
+        scores=dict(curve.scores).get(best, {}),
+        curve=curve,
+        left_out={id_: reason for one in learned for id_, reason in one.left_out.items()},
+        resumed_from=taken_up[-1] if taken_up else None,
+    )
+
+
+def _train(
+    job: Job, stage: Stage, tuning: Tuning, checkpoints: Checkpoints, resume: Path | None
+) -> tuple[Watcher, int]:
     """Run the steps that are left; what watched them, and the last one. Raises RunError after a signal."""
-    start = step_of(resume) if resume else 0
-    stop, loader = StopRequest(), _loader(job, start)
+    start, rhythm = step_of(resume) if resume else 0, _rhythm(job, stage)
+    stop, loader = StopRequest(), _loader(job, stage, start)
+    label = f"Training, {stage.title}" if stage.title else "Training"
     with (
         stop.listening(),
         redirect_stdout(sys.stderr),  # where trackers greet
         warnings.catch_warnings(),
-        progress("Training", job.steps, "steps", show=job.show_progress and job.processes.main) as bar,
+        progress(label, stage.steps, "steps", show=job.show_progress and job.processes.main) as bar,
     ):
         # torch asks for another argument, which accelerate doesn't pass on yet
         warnings.filterwarnings("ignore", ".*broadcast_buffers", FutureWarning)
-        watcher = Watcher(_rhythm(job), tuning, loader, job.evaluate, checkpoints, stop, job.processes, bar)
+        evaluate = job.evaluate if stage.last else None
+        watcher = Watcher(rhythm, tuning, loader, evaluate, checkpoints, stop, job.processes, bar)
         trainer = HarnessTrainer(
             job.adapter,
             tuning,
             loader,
             arguments(
-                job.train,
-                job.steps,
-                work=job.work,
+                stage.train,
+                stage.steps,
+                work=stage.work,
                 device=job.adapter.weights.device,
                 processes=job.processes,
-                name=job.folder.name,
+                name=f"{job.folder.name}-{stage.name}" if stage.name else job.folder.name,
                 trackers=job.train.report_to,
             ),
             watcher,
-            autocast=autocasts(job.train, job.adapter.weights.device),
+            autocast=autocasts(stage.train, job.adapter.weights.device),
             checkpoints=checkpoints,
             processes=job.processes,
         )
         if resume:
             watcher.load(resume)
-        if start < job.steps and not watcher.out_of_patience:
+        if start < stage.steps and not watcher.out_of_patience:
             trainer.train(resume_from_checkpoint=str(resume) if resume else None)
         else:
             assert resume is not None
@@ -177,7 +213,7 @@ def _train(job: Job, tuning: Tuning, checkpoints: Checkpoints, resume: Path | No
     step = max(start, trainer.state.global_step)
     if watcher.stopped and not watcher.finished(step):
         raise RunError(
-            f"stopped by {stop.name or 'a signal'} after step {step} of {job.steps}",
+            f"stopped by {stop.name or 'a signal'} after {rhythm.place(step)}",
             "A checkpoint is kept: run the same command again and it goes on from there.",
         )
     return watcher, step
@@ -192,8 +228,8 @@ def _tell_unperturbed(samples: Mapping[str, str]) -> None:
         print(line, file=sys.stderr, flush=True)  # noqa: T201
 
 
-def _loader(job: Job, start: int) -> Loader:
-    train, adapter = job.train, job.adapter
+def _loader(job: Job, stage: Stage, start: int) -> Loader:
+    train, adapter = stage.train, job.adapter
     perturbs = train.augment.model_copy(update={"spec_augment": None}) != Augment()
     augmenter = Augmenter(train.augment, job.base) if perturbs else None
     encoder = Encoder(adapter, augmenter, train.augment.spec_augment, train.seed)
@@ -201,7 +237,7 @@ def _loader(job: Job, start: int) -> Loader:
     def steps(first: int) -> Any:
         cost = adapter.cost if train.group_by_length else None
         return order.steps(
-            job.dataset,
+            stage.dataset,
             train.batch,
             train.seed,
             start=first,
@@ -222,16 +258,22 @@ def _loader(job: Job, start: int) -> Loader:
     )
 
 
-def _rhythm(job: Job) -> Rhythm:
-    every = job.train.evaluate_every or max(1, round(job.steps / EVALUATIONS))
+def _rhythm(job: Job, stage: Stage) -> Rhythm:
+    every = evaluate_every(stage.train, stage.steps)
     return Rhythm(
-        steps=job.steps,
+        steps=stage.steps,
         evaluate_every=every,
-        save_every=job.train.save_every or every,
-        metric=job.metric,
+        save_every=stage.train.save_every or every,
+        metric=job.metric if stage.last else None,
         higher_is_better=job.higher_is_better,
-        patience=job.train.patience,
+        patience=stage.train.patience,
+        title=stage.title,
     )
+
+
+def evaluate_every(train: Train, steps: int) -> int:
+    """Steps between evaluations, default filled in."""
+    return train.evaluate_every or max(1, round(steps / EVALUATIONS))
 
 
 def autocasts(train: Train, device: str) -> bool:
@@ -244,6 +286,7 @@ def autocasts(train: Train, device: str) -> bool:
 
 
 def _manifest(job: Job, tuning: Tuning, result: FineTuned) -> dict[str, Any]:
+    stages = [facts(stage, tuning) for stage in job.stages] if job.train.stages else []
     return {
         **job.manifest,
         "train": {
@@ -253,6 +296,7 @@ def _manifest(job: Job, tuning: Tuning, result: FineTuned) -> dict[str, Any]:
             "trainable_parameters": result.trainable,
             "total_parameters": result.total,
             "parts": {part.name: part.state for part in tuning.parts},
+            **({"stages": stages} if stages else {}),
             "left_out": dict(result.left_out),
             "curve": result.curve.to_json(),
         },

@@ -70,7 +70,7 @@ def inject(model: Any, parts: Parts, info: AdapterInfo, train: Train) -> Injecte
 def _check_reached(matched: Mapping[str, Sequence[str]], parts: Parts, train: Train) -> None:
     """A part that is told to take LoRA would stay as it is, where none of the targets lies in it."""
     reached = {parts.part(name) for names in matched.values() for name in names}
-    for name, state in train.parts.items():
+    for name, state in train.named_parts.items():
         if state == "lora" and name not in reached:
             raise AdapterError(
                 f"train.parts.{name}: none of its layers is a target of LoRA, so it would not be trained",

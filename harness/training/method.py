@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import AdapterError, RunError
 from harness.models.base import AdapterInfo
 from harness.models.weights import Weights, quiet
-from harness.spec.training import PartState, Train
+from harness.spec.training import Train
+from harness.spec.values import PartState
 from harness.training import lora
 from harness.training.parts import Parts
 
@@ -48,7 +50,8 @@ class Tuning:
     """A network that is ready to be trained.
 
     `network` is the PeftModel around the transformers model, or that itself when the method is full. `parts`
-    add up to `trainable` and `total`: the parameters in use, LoRA included. `extra` are the names (in the
+    add up to `trainable` and `total`: the parameters in use, LoRA included. `stages` has the states of the
+    parts in each stage, by its name; `parts` and all else are over all stages. `extra` are the names (in the
     transformers model) of trained parameters that PEFT doesn't save. `initial` holds PiSSA's first adapters
     by name in `network`; they are subtracted when the adapter is saved.
     """
@@ -58,8 +61,42 @@ class Tuning:
     targets: Sequence[TargetRow]
     trainable: int
     total: int
+    stages: Mapping[str, Parts]
     extra: Sequence[str] = ()
     initial: Mapping[str, Tensor] = field(default_factory=dict)
+    names: Sequence[str] = field(init=False)
+    """Names in `network` of everything that some stage trains."""
+
+    def __post_init__(self) -> None:
+        named = self.network.named_parameters()
+        self.names = tuple(name for name, parameter in named if parameter.requires_grad)
+
+    def rows(self, stage: str) -> list[PartRow]:
+        """The parts as this stage trains them."""
+        states = self.stages[stage].states
+        return [
+            replace(row, state="frozen", trained=0) if states[row.name] == "frozen" else row
+            for row in self.parts
+        ]
+
+    def narrow(self, stage: str) -> None:
+        """Let gradients reach what this stage trains, and nothing else."""
+        for name, parameter in self._trained():
+            state = self.stages[stage].state(name.removeprefix(PREFIX))
+            parameter.requires_grad_(state != "frozen")
+            parameter.grad = None
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """Within this block what any stage trains counts as trained, for whoever looks at `requires_grad`."""
+        before = {name: parameter.requires_grad for name, parameter in self._trained()}
+        try:
+            for _, parameter in self._trained():
+                parameter.requires_grad_(True)
+            yield
+        finally:
+            for name, parameter in self._trained():
+                parameter.requires_grad_(before[name])
 
     def state(self) -> dict[str, Tensor]:
         """Every trained parameter by its name in `network`: a copy on the CPU; shared ones once."""
@@ -82,7 +119,8 @@ class Tuning:
                 parameter.copy_(state[name])
 
     def _trained(self) -> Iterator[tuple[str, Any]]:
-        return ((name, value) for name, value in self.network.named_parameters() if value.requires_grad)
+        parameters = dict(self.network.named_parameters())
+        return ((name, parameters[name]) for name in self.names)
 
 
 def prepare(
@@ -95,22 +133,29 @@ def prepare(
 
     `defaults` are the states of parts of which the task says nothing; the network may lack such a part.
     Parameters that the network itself keeps fixed (sinusoidal positions) are not trained by any method, and
-    batch norms keep the checkpoint's statistics.
+    batch norms keep the checkpoint's statistics. Of a training in stages it is what any of them trains;
+    `Tuning.narrow` begins one.
     Raises AdapterError for an unknown part, a target that matches no layer, weights that are tied beyond a
-    part trained in full beside LoRA, and when nothing would be trained.
+    part trained in full beside LoRA, and when nothing would be trained, over all or in one stage.
     """
-    parts = Parts.of(info, train, defaults)
+    parts, stages = Parts.of(info, train, defaults), Parts.staged(info, train, defaults)
     _check_prefixes(model, parts, train)
     _fix_what_the_family_fixes(model)
     _keep_statistics(model)
     if train.method == "lora":
-        tuning = _with_lora(model, parts, info, train)
+        tuning = _with_lora(model, parts, stages, info, train)
     else:
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(parameter.requires_grad and parts.state(name) == "full")
-        tuning = _counted(model, model, parts, {})
+        tuning = _counted(model, model, parts, stages, {})
     if not tuning.trainable:
         raise AdapterError("nothing would be trained: every part is frozen", "Change train.parts.")
+    for name in stages:
+        if not any(row.trained for row in tuning.rows(name)):
+            raise AdapterError(
+                f"train.stages ({name}): nothing would be trained in it",
+                "Change its parts; what LoRA trains of a part is said by train.lora.targets.",
+            )
     if train.gradient_checkpointing:
         _checkpoint_activations(model)
     return tuning
@@ -146,7 +191,7 @@ def copied(tensor: Any) -> Tensor:
 
 def _check_prefixes(model: Any, parts: Parts, train: Train) -> None:
     present = {parts.part(name) for name, _ in model.named_parameters()}
-    for name in train.parts:
+    for name in train.named_parts:
         if name not in present:
             raise AdapterError(
                 f"train.parts: this network has no part '{name}'",
@@ -185,9 +230,11 @@ def _evaluate(module: Any, _inputs: Any) -> None:
     module.eval()
 
 
-def _with_lora(model: Any, parts: Parts, info: AdapterInfo, train: Train) -> Tuning:
+def _with_lora(
+    model: Any, parts: Parts, stages: Mapping[str, Parts], info: AdapterInfo, train: Train
+) -> Tuning:
     injected = lora.inject(model, parts, info, train)
-    tuning = _counted(injected.network, model, parts, injected.matched)
+    tuning = _counted(injected.network, model, parts, stages, injected.matched)
     tuning.extra = injected.extra
     if injected.pissa:
         tuning.initial = {name: value for name, value in tuning.state().items() if ".lora_" in name}
@@ -205,7 +252,13 @@ def _checkpoint_activations(model: Any) -> None:
         ) from error
 
 
-def _counted(network: Any, model: Any, parts: Parts, matched: Mapping[str, Sequence[str]]) -> Tuning:
+def _counted(
+    network: Any,
+    model: Any,
+    parts: Parts,
+    stages: Mapping[str, Parts],
+    matched: Mapping[str, Sequence[str]],
+) -> Tuning:
     trained, total = dict.fromkeys(parts.states, 0), dict.fromkeys(parts.states, 0)
     for name, parameter in model.named_parameters():
         if REPLACED not in name:
@@ -220,7 +273,7 @@ def _counted(network: Any, model: Any, parts: Parts, matched: Mapping[str, Seque
         TargetRow(target, len(names), sum(_adapter_size(model, name) for name in names))
         for target, names in matched.items()
     ]
-    return Tuning(network, rows, found, sum(trained.values()), sum(total.values()))
+    return Tuning(network, rows, found, sum(trained.values()), sum(total.values()), stages)
 
 
 def _adapter_size(model: Any, name: str) -> int:

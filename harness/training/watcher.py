@@ -34,7 +34,10 @@ Evaluate = Callable[[int], Mapping[str, float]]
 
 @dataclass(frozen=True)
 class Rhythm:
-    """When things happen, in steps; `patience` in evaluations. `metric` selects; None keeps the last step."""
+    """When things happen, in steps; `patience` in evaluations. `metric` selects; None keeps the last step.
+
+    `title` names a stage of several, of which these are the steps.
+    """
 
     steps: int
     evaluate_every: int
@@ -42,6 +45,11 @@ class Rhythm:
     metric: str | None = None
     higher_is_better: bool = False
     patience: int | None = None
+    title: str = ""
+
+    def place(self, step: int) -> str:
+        """Where a step is, in words."""
+        return f"step {step} of {self.steps}" + (f" of {self.title}" if self.title else "")
 
 
 class Watcher(TrainerCallback):
@@ -129,7 +137,7 @@ class Watcher(TrainerCallback):
         self.catch_up(step)
         if self.stopped:
             raise RunError(
-                f"stopped by {self._stop.name} after step {step} of {self._rhythm.steps}",
+                f"stopped by {self._stop.name} after {self._rhythm.place(step)}",
                 "Run the same command again: it goes on from there.",
             )
 
@@ -178,7 +186,7 @@ class Watcher(TrainerCallback):
         assert metric is not None
         self._tuning.network.eval()
         try:
-            with self._bar.paused(), self._stop.at_once():
+            with self._bar.paused(), self._stop.at_once(), self._tuning.whole():
                 scores = dict(self._score(step))
         except StopNow:
             self.stopped = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,10 +24,11 @@ from harness.types import Json
 
 @dataclass(frozen=True)
 class Lessons:
-    """The datasets of one training; `validation` is None when the last step is kept."""
+    """The datasets of one training: `learned` has that of each stage by its name, "" where there are none;
+    `validation` is None when the last step is kept."""
 
     cell: ResolvedTask
-    train: data.Dataset
+    learned: Mapping[str, data.Dataset]
     validation: data.Dataset | None
 
     @classmethod
@@ -35,7 +36,11 @@ class Lessons:
         """Found and checked. Raises DataError when a split or a column isn't there, RemoteError."""
         train = train_section(cell)
         chosen_on = validation_data(cell.task) if selecting_metric(cell.task) else None
-        learned = open_data(cell, training_data(cell.task), split="train", limit=train.limit, offline=offline)
+        limits = {name: own.limit for name, own in train.staged.items()}
+        learned = {
+            name: open_data(cell, section, split="train", limit=limits[name], offline=offline)
+            for name, section in training_data(cell.task).items()
+        }
         if chosen_on is None:
             return cls(cell, learned, None)
         try:
@@ -49,43 +54,56 @@ class Lessons:
 
     @property
     def class_names(self) -> tuple[str, ...] | None:
-        """The classes that are learned, where anything lists them."""
-        if self.train.class_names is None and self.validation is not None:
-            return self.validation.class_names
-        return self.train.class_names
+        """The classes that are learned, where anything lists them: the last stage's, before others'."""
+        datasets = [*reversed([*self.learned.values()]), *([self.validation] if self.validation else [])]
+        return next((dataset.class_names for dataset in datasets if dataset.class_names is not None), None)
 
     def fingerprints(self, *, show: bool) -> dict[str, str]:
         """What tells these data from others: a digest or a commit of each."""
         found = {}
-        for purpose, dataset in (("training", self.train), ("validation", self.validation)):
-            if dataset is not None:
-                with progress(f"Looking at {purpose} samples", dataset.size, show=show) as bar:
-                    found[purpose] = fingerprint(dataset, self.cell.task.run.workers, bar)
+        for purpose, dataset in self._by_purpose().items():
+            with progress(f"Looking at {purpose} samples", dataset.size, show=show) as bar:
+                found[purpose] = fingerprint(dataset, self.cell.task.run.workers, bar)
         # A commit names a whole repository; only digests of the rows themselves tell splits apart.
-        if self.train.revision is None and found["training"] == found.get("validation"):
-            raise DataError(
-                "the training samples and the validation samples are the same",
-                "A file given by its own path serves every split: use a folder with train.jsonl, "
-                "validation.jsonl and test.jsonl, or name the splits under data.splits.",
-            )
+        for purpose, dataset in self._by_purpose().items():
+            if dataset is self.validation or dataset.revision is not None:
+                continue
+            if found[purpose] == found.get("validation"):
+                raise DataError(
+                    f"the {purpose} samples and the validation samples are the same",
+                    "A file given by its own path serves every split: use a folder with train.jsonl, "
+                    "validation.jsonl and test.jsonl, or name the splits under data.splits.",
+                )
         noise = Augmenter(train_section(self.cell).augment, self.cell.base).fingerprint()
         return found | ({"noise": noise} if noise else {})
+
+    def _by_purpose(self) -> dict[str, data.Dataset]:
+        stages = enumerate(self.learned.items(), start=1)
+        found = {f"stage {number} training" if name else "training": own for number, (name, own) in stages}
+        return found | ({"validation": self.validation} if self.validation else {})
 
     @property
     def selecting(self) -> str | None:
         """The metric that chooses the best step; None when the last one is kept."""
         return selecting_metric(self.cell.task)
 
+    def parts(self) -> dict[str, TrainedOnPart]:
+        """What each stage learned from, by its name, as records have it."""
+        sections = training_data(self.cell.task)
+        return {
+            name: TrainedOnPart(
+                path=sections[name].path,
+                name=sections[name].name,
+                split=dataset.split,
+                revision=dataset.revision,
+                n=dataset.size,
+            )
+            for name, dataset in self.learned.items()
+        }
+
     def part(self) -> TrainedOnPart:
-        """What was learned from, as records have it."""
-        section = training_data(self.cell.task)
-        return TrainedOnPart(
-            path=section.path,
-            name=section.name,
-            split=self.train.split,
-            revision=self.train.revision,
-            n=self.train.size,
-        )
+        """What the last stage learned from."""
+        return list(self.parts().values())[-1]
 
 
 @dataclass(frozen=True)
@@ -114,7 +132,8 @@ def needed_data(cell: ResolvedTask, *, training: bool) -> Iterator[Need]:
         yield from needed_data(beside, training=False)
     if not training or task.train is None:
         return
-    yield Need(training_data(task), "train", cell.base, task.classes)
+    for section in training_data(task).values():
+        yield Need(section, "train", cell.base, task.classes)
     chosen_on = validation_data(task) if selecting_metric(task) else None
     if chosen_on is not None:
         yield Need(chosen_on, "validation", cell.base, task.classes)

@@ -26,9 +26,9 @@ from harness.spec.digest import train_id
 from harness.spec.load import ResolvedTask
 from harness.spec.schema import Task
 from harness.spec.training import Train
-from harness.training.checkpoints import Checkpoints, step_of
 from harness.training.curve import Curve
 from harness.training.fine_tune import FineTuned, Job, fine_tune
+from harness.training.stages import newest, stages
 from harness.tuning.bases import with_weights
 from harness.tuning.lessons import Lessons, train_section
 from harness.tuning.made import read_manifest
@@ -129,19 +129,19 @@ class Training:
         if done:
             _say(f"Already trained: {done.folder} ({done.steps} steps); --no-cache trains anew")
             return
-        checkpoints = Checkpoints(self.work)
-        latest = checkpoints.latest()
-        for fault in checkpoints.damaged:
+        latest, damaged = newest(stages(self.train, self.lessons.learned, self.work))
+        for fault in damaged:
             _say(f"A checkpoint can't be gone on from: {fault}")
         if latest:
-            _say(f"Going on from step {step_of(latest)}, where the training was interrupted")
+            where = f"step {latest.step}" + (f" of {latest.stage.title}" if latest.stage.title else "")
+            _say(f"Going on from {where}, where the training was interrupted")
 
     def _job(self, processes: Processes, show: bool) -> Job:
         metric = self.lessons.selecting
         return Job(
             adapter=self.adapter,
             train=self.train,
-            dataset=self.lessons.train,
+            datasets=self.lessons.learned,
             evaluate=self._validation(processes, show),
             metric=metric,
             higher_is_better=metric is not None and _metric(self.cell.task, metric).higher_is_better,

@@ -90,7 +90,7 @@ def job(checkpoint: Path, folder: Path, n: int = BATCH * STEPS, **settings: Any)
     return training.Job(
         adapter=adapter,
         train=train,
-        dataset=dataset,
+        datasets={"": dataset},
         evaluate=None,
         metric=None,
         higher_is_better=True,
@@ -182,7 +182,7 @@ def one_peak(checkpoint: Path, batch: int) -> None:
 
 def _encoded(todo: training.Job) -> list[MicroBatch]:
     """The very micro-batches that a training's steps have."""
-    sequence = steps(todo.dataset, BATCH, todo.train.seed, distinct=True)
+    sequence = steps(todo.datasets[""], BATCH, todo.train.seed, distinct=True)
     batches = [
         todo.adapter.encode([draw.sample() for draw in next(sequence)], with_targets=True)
         for _ in range(STEPS)

@@ -76,7 +76,7 @@ def job(checkpoint: Path, files: list[Path], folder: Path, **settings: Any) -> t
     return training.Job(
         adapter=adapter,
         train=train,
-        dataset=dataset,
+        datasets={"": dataset},
         evaluate=None,
         metric=None,
         higher_is_better=False,
@@ -220,7 +220,7 @@ def resident_bytes() -> int:
 
 def _encoded(todo: training.Job) -> list[MicroBatch]:
     """The very micro-batches that a training's steps have."""
-    sequence = steps(todo.dataset, BATCH, todo.train.seed)
+    sequence = steps(todo.datasets[""], BATCH, todo.train.seed)
     batches = [
         todo.adapter.encode([draw.sample() for draw in next(sequence)], with_targets=True)
         for _ in range(STEPS)

@@ -58,7 +58,7 @@ def test_training_never_sees_it(tmp_path: Path) -> None:
     """So that one fine-tune, chosen on clean data, is scored at every severity."""
     clean, noisy = resolved(tmp_path), resolved(tmp_path, NOISE)
     assert noisy.task.data.corrupt is not None
-    assert training_data(noisy.task).corrupt is None
+    assert training_data(noisy.task)[""].corrupt is None
     chosen_on = validation_data(noisy.task)
     assert chosen_on is not None
     assert chosen_on.corrupt is None

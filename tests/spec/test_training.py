@@ -118,7 +118,7 @@ def test_a_broken_matrix_says_where(write, matrix, complaint):
 
 def test_training_data_are_the_tasks_with_others_laid_over(write):
     task = only(write(TASK + TRAIN), "seed=3").task
-    data = training_data(task)
+    [data] = training_data(task).values()
     assert data.options == {"voices": "unheard", "n": 200, "seed": 3}
     assert data.columns == task.data.columns
     assert task.data.options == {"voices": "unheard", "n": 30}
@@ -126,8 +126,8 @@ def test_training_data_are_the_tasks_with_others_laid_over(write):
 
 def test_options_stay_with_their_builder(write, tmp_path):
     task = only(write(TASK + "train: {steps: 5, data: {path: ./clips.jsonl}}\n")).task
-    assert training_data(task).options == {}
-    assert training_data(task).columns["target"] == "target"
+    assert training_data(task)[""].options == {}
+    assert training_data(task)[""].columns["target"] == "target"
 
 
 def test_the_best_step_is_chosen_on_the_tasks_own_validation_split(write):

@@ -51,6 +51,7 @@ def job(
     *,
     evaluate: Callable[[models.Adapter, int], Mapping[str, float]] | None = None,
     dataset: data.Dataset | None = None,
+    datasets: Mapping[str, data.Dataset] | None = None,
     dropout: float = 0.0,
     processes: Processes | None = None,
     base: Path | None = None,
@@ -61,7 +62,7 @@ def job(
     return Job(
         adapter=adapter,
         train=Train(**train),
-        dataset=dataset or clips(),
+        datasets=datasets or dict.fromkeys(Train(**train).staged, dataset or clips()),
         evaluate=None if evaluate is None else lambda step: evaluate(adapter, step),
         metric=None if evaluate is None else "wer",
         higher_is_better=False,

@@ -21,7 +21,8 @@ from harness.models.base import Adapter, AdapterInfo, Batch, Rendered
 from harness.models.checkpoint import resolve
 from harness.models.weights import Weights
 from harness.processes import Processes, processes
-from harness.spec.training import PartState, Train
+from harness.spec.training import Train
+from harness.spec.values import PartState
 from harness.training.fine_tune import Job, fine_tune
 from harness.types import Json, Output, Sample
 from tests.training.gradients import watched
@@ -200,7 +201,7 @@ def pair_job(
     return Job(
         adapter=adapter,
         train=Train(**train),
-        dataset=pairs(n),
+        datasets={"": pairs(n)},
         evaluate=None if evaluate is None else lambda step: evaluate(adapter, step),
         metric=None if evaluate is None else "accuracy",
         higher_is_better=True,

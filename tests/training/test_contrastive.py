@@ -68,7 +68,7 @@ def by_hand(folder: Path, base: Path, micro: int | None = None, **train: Any) ->
     tuning.network.train()
     torch.manual_seed(todo.train.seed)
     embedded = []
-    for part in share(next(steps(todo.dataset, 8, todo.train.seed)), 0, 1, micro):
+    for part in share(next(steps(todo.datasets[""], 8, todo.train.seed)), 0, 1, micro):
         batch = adapter.encode([_chosen(adapter, draw, todo.train.seed) for draw in part])
         embedded.append(adapter.pair_embeddings(tuning.network, batch))
     left, right = (torch.cat(side) for side in zip(*embedded, strict=True))

@@ -66,7 +66,7 @@ def job(folder: Path, name: str, base: Path, **train: Any) -> Job:
     return Job(
         adapter=adapter,
         train=settings,
-        dataset=dataset,
+        datasets={"": dataset},
         evaluate=None,
         metric=None,
         higher_is_better=True,
