@@ -117,6 +117,8 @@ FAMILIES: Registry[Any] = Registry(
         "clip": "harness.models.clip:Clip",
         "clap": "harness.models.clap:Clap",
         "classifier": "harness.models.classifier:Classifier",
+        "blip": "harness.models.blip:Blip",
+        "captioner": "harness.models.captioner:Captioner",
         "pixels": "harness.models.pixels:Pixels",
         "llava": "harness.models.llava:Llava",
         "openai": "harness.models.openai:OpenAI",
@@ -176,6 +178,8 @@ FAMILY_OF_TYPE = {
     "vit": "classifier",
     "vit_msn": "classifier",
     "llava": "llava",
+    "blip": "blip",
+    "vision-encoder-decoder": "captioner",
     "harness-pixels": "pixels",
     "harness-dummy": "dummy",
 }

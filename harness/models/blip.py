@@ -1,0 +1,223 @@
+"""BLIP (Li et al. 2022): captions, answers to questions, and whether a text matches an image.
+
+A checkpoint is one of three networks, as its config's `architectures` says, and each answers kinds of its
+own. Everything is as in transformers' classes: a text that is read begins with [CLS], where the authors' code
+puts [ENC].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import AdapterError, RowError
+from harness.models.base import Adapter, AdapterInfo
+from harness.models.generation import positions
+from harness.models.image_to_text import ImageToText
+from harness.models.writing import Writer, padded
+from harness.types import Sample
+
+if TYPE_CHECKING:
+    from harness.models.weights import Weights
+    from harness.spec.schema import Task
+
+INFO = AdapterInfo(
+    family="blip",
+    version="1",
+    modes=frozenset({"generate", "choose"}),
+    modalities=frozenset({"image"}),
+    lora_targets=(r"text_(?:encoder|decoder)\..*\.(?:query|key|value)",),
+    parts={
+        "vision": ("vision_model",),
+        "text": ("text_encoder",),
+        "decoder": ("text_decoder",),
+        "head": ("itm_head",),
+        "contrast": ("vision_proj", "text_proj"),
+    },
+)
+
+
+@dataclass(frozen=True)
+class Network:
+    """One of BLIP's networks: the adapter that runs it, what it answers, and a checkpoint of it."""
+
+    adapter: str
+    kinds: Mapping[str, str]
+    example: str
+
+    def answers(self, task: Task) -> bool:
+        """Whether it can do what the task asks, in the way that it asks it."""
+        return self.kinds.get(task.kind) == task.mode
+
+
+NETWORKS = {
+    "BlipForConditionalGeneration": Network(
+        "harness.models.blip:BlipCaptions",
+        {"captioning": "generate", "explanation": "generate"},
+        "Salesforce/blip-image-captioning-base",
+    ),
+    "BlipForQuestionAnswering": Network(
+        "harness.models.blip:BlipAnswers",
+        {"vqa": "generate", "yes_no": "generate"},
+        "Salesforce/blip-vqa-base",
+    ),
+    "BlipForImageTextRetrieval": Network(
+        "harness.models.blip_matching:BlipMatching",
+        {"multiple_choice": "choose"},
+        "Salesforce/blip-itm-base-coco",
+    ),
+}
+
+
+class Blip(Adapter):
+    """The family: `for_task` makes the adapter of the network that a checkpoint is."""
+
+    info = INFO
+
+    @classmethod
+    def for_task(cls, weights: Weights, task: Task, classes: Any = None) -> Adapter:  # noqa: ARG003
+        """The adapter of a checkpoint's network.
+
+        Raises AdapterError when that network can't do what the task asks, and says which one can.
+        """
+        named = weights.checkpoint.config().get("architectures") or ["network of unknown kind"]
+        network = NETWORKS.get(str(named[0]))
+        if network is None or not network.answers(task):
+            raise _wrong_network(weights.checkpoint.name, str(named[0]), task)
+        module, _, name = network.adapter.partition(":")
+        made: Adapter = getattr(import_module(module), name)(weights, task)
+        return made
+
+
+def _wrong_network(name: str, found: str, task: Task) -> AdapterError:
+    for wanted, network in NETWORKS.items():
+        if network.answers(task):
+            return AdapterError(
+                f"kind '{task.kind}' needs a {wanted}, {name} is a {found}",
+                f"Choose one with --model, {network.example} for example.",
+            )
+    able = {f"{kind} ({mode})" for network in NETWORKS.values() for kind, mode in network.kinds.items()}
+    return AdapterError(
+        f"no network of BLIP's can {task.mode} for kind '{task.kind}'", f"They do {', '.join(sorted(able))}."
+    )
+
+
+class BlipWriter(ImageToText, Blip):
+    """A BLIP that writes; its decoder's settings are its text config's, as in transformers' `generate`."""
+
+    def __init__(self, weights: Weights, task: Task) -> None:
+        from transformers import GenerationConfig
+
+        processor, config = weights.processor, weights.config.text_config
+        super().__init__(
+            weights, task, image_processor=processor.image_processor, tokenizer=processor.tokenizer
+        )
+        self.writer = Writer.of(
+            GenerationConfig.from_model_config(config),
+            config,
+            task.generate,
+            start=int(config.bos_token_id),
+            end=int(config.sep_token_id),
+            pad=config.pad_token_id,
+        )
+
+    @property
+    def _decoder(self) -> Any:
+        return self.model.text_decoder
+
+    def _pictured(self, tensors: Mapping[str, Any]) -> Any:
+        """States of each sample's image (samples, patches + 1, width)."""
+        return self.model.vision_model(tensors["pixel_values"]).last_hidden_state[tensors["image"]]
+
+    def _write(self, states: Any, starts: Any) -> Any:
+        import torch
+
+        return self._decoder.generate(
+            input_ids=starts,
+            attention_mask=torch.ones_like(starts),
+            encoder_hidden_states=states,
+            generation_config=self.writer.settings,
+        )
+
+
+class BlipCaptions(BlipWriter):
+    """Captions that go on after the task's words ("a picture of "), which aren't part of the answer.
+
+    In the authors' protocol lengths count those words: 5 to 20 tokens are, after "a picture of " and the
+    start token, at most 16 new ones.
+    """
+
+    auto_class = "AutoModelForImageTextToText"
+
+    def _seen(self, tensors: Mapping[str, Any]) -> tuple[Any, list[int]]:
+        states = self._pictured(tensors)
+        return states, [states.shape[1]] * len(states)
+
+    def _logits(self, network: Any, tensors: dict[str, Any]) -> Any:
+        given = {
+            "input_ids": tensors["decoder_input_ids"],
+            "attention_mask": tensors["decoder_attention_mask"],
+        }
+        return network(pixel_values=tensors["pixel_values"], **given, use_cache=False).logits
+
+
+class BlipAnswers(BlipWriter):
+    """Answers to questions: an encoder reads the question beside the image, the decoder starts from nothing.
+
+    transformers (5.23) drops the mask under which the decoder looks at the question, and padding would be
+    part of what is asked: the decoder takes questions of one length at a time.
+    """
+
+    auto_class = "AutoModelForVisualQuestionAnswering"
+
+    def _begun(self, sample: Sample) -> list[int]:
+        """The start token alone; the question is read by the encoder, so its length is looked at here."""
+        ids, room = self._read(sample), positions(self.weights.config.text_config)
+        if len(ids) > room:
+            raise RowError(
+                f"sample '{sample.id}': the question's {len(ids)} tokens are more than the {room} positions "
+                "of the text encoder"
+            )
+        return self.writer.begun([], sample.id)
+
+    def _read(self, sample: Sample) -> Sequence[int]:
+        return list(self._tokenizer(self._words(sample), verbose=False).input_ids)
+
+    def _texts(self, samples: Sequence[Sample]) -> dict[str, Any]:
+        rows = [self._read(sample) for sample in samples]
+        mask = padded([[1] * len(row) for row in rows], 0)
+        return {"input_ids": padded(rows, self.writer.pad), "attention_mask": mask}
+
+    def _seen(self, tensors: Mapping[str, Any]) -> tuple[Any, list[int]]:
+        mask = tensors["attention_mask"]
+        read = self.model.text_encoder(
+            input_ids=tensors["input_ids"],
+            attention_mask=mask,
+            encoder_hidden_states=self._pictured(tensors),
+        )
+        return read.last_hidden_state, mask.sum(1).tolist()
+
+    def _logits(self, network: Any, tensors: dict[str, Any]) -> Any:
+        import torch
+
+        lengths = tensors["attention_mask"].sum(1)
+        found: dict[int, Any] = {}
+        for length in lengths.unique().tolist():
+            rows = torch.nonzero(lengths == length).flatten()
+            part = {name: tensor[rows] for name, tensor in tensors.items()}
+            for name in ("input_ids", "attention_mask"):
+                part[name] = part[name][:, :length]
+            found |= dict(zip(rows.tolist(), self._said(network, part), strict=True))
+        return torch.stack([found[row] for row in range(len(lengths))])
+
+    def _said(self, network: Any, tensors: dict[str, Any]) -> Any:
+        """The network's output has a loss and no logits, so they are taken where its decoder says them."""
+        found: list[Any] = []
+        hook = self._decoder.register_forward_hook(lambda _, __, said: found.append(said.logits))
+        try:
+            network(**tensors, use_cache=False)
+        finally:
+            hook.remove()
+        return found[0]
