@@ -7,19 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 PARTS = ("vision", "audio", "projector", "language")
-LINEAR = (
-    r".*\.(q_proj|k_proj|v_proj|qkv_proj|qkv|o_proj|out_proj|proj|gate_proj|up_proj|down_proj|gate_up_proj"
-    r"|fc1|fc2|linear_fc1|linear_fc2|att_proj|attn_out|ff_proj|ff_out|w[qkvo]|w[123])"
-)
-"""Linear layers of attention and feed-forward blocks, as these models call them; heads and embeddings aren't
-among them. Which of them take LoRA is decided part by part."""
+TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+"""Linear layers of the language model, as Llama and its descendants call them."""
 
 
 @dataclass(frozen=True)
 class Chat:
     """One kind of chat model.
 
-    `vision`, `audio`, `projector` and `language` are the prefixes of its parts in the transformers model.
+    `vision`, `audio`, `projector` and `language` are the prefixes of its parts in the transformers model,
+    `targets` the linear layers of its language model.
     `shares_prefix` says that what stands before a token doesn't depend on it, so that prompts may share a
     prefilled beginning. `media_by_prompt`: its media tensors have a row for each prompt, not for each image.
     `spaced`: its processor puts a space between an image and a word right behind it. `plain` is the prompt of
@@ -31,6 +28,7 @@ class Chat:
     audio: tuple[str, ...] = ()
     projector: tuple[str, ...] = ()
     language: tuple[str, ...] = ("model.language_model", "lm_head")
+    targets: tuple[str, ...] = TARGETS
     shares_prefix: bool = True
     media_by_prompt: bool = False
     spaced: bool = False

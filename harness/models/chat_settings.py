@@ -45,6 +45,6 @@ def settings(own: Any, config: Any, tokenizer: Any, generate: Generate) -> Any:
 
 
 def positions(config: Any) -> int | None:
-    """How many tokens, images among them, the language model has positions for; None when there's no limit."""
+    """How many tokens, images among them, the language model has positions for; None without a limit."""
     limit = getattr(config.get_text_config(decoder=True), "max_position_embeddings", None)
     return None if limit is None else int(limit)

@@ -18,7 +18,7 @@ from harness.errors import AdapterError, RowError
 from harness.models import generation, prefill
 from harness.models.asking import Asking, media_of
 from harness.models.base import IGNORED_LABEL, Adapter, AdapterInfo, Batch, Rendered
-from harness.models.chat_cousins import LINEAR, all_parts, chat_of
+from harness.models.chat_cousins import TARGETS, all_parts, chat_of
 from harness.models.chat_inputs import ChatInputs, Read, Reading, right_padded
 from harness.models.chat_prompts import ChatPrompts
 from harness.models.chat_settings import positions, settings
@@ -50,7 +50,7 @@ class Llava(Adapter):
         version="1",
         modes=frozenset({"generate", "choose"}),
         modalities=frozenset({"image", "audio"}),
-        lora_targets=(LINEAR,),
+        lora_targets=TARGETS,
         parts=all_parts(),
     )
     auto_class = "AutoModelForMultimodalLM"
@@ -62,6 +62,7 @@ class Llava(Adapter):
         self._generate = task.generate
         processor, chat = weights.processor, chat_of(weights.config)
         self._chat = chat
+        self.info = replace(type(self).info, lora_targets=chat.targets, parts=chat.parts)
         self._tokenizer = processor.tokenizer
         own = weights.generation_config()
         self._settings = settings(own, weights.config, self._tokenizer, task.generate)
@@ -71,7 +72,12 @@ class Llava(Adapter):
         self._positions = positions(weights.config)
 
     @classmethod
-    def for_task(cls, weights: Weights, task: Task, classes: Sequence[str] | None = None) -> Llava:
+    def for_task(
+        cls,
+        weights: Weights,
+        task: Task,
+        classes: Sequence[str] | None = None,  # noqa: ARG003 - it answers in words
+    ) -> Llava:
         """Raises AdapterError for a kind that asks in no words."""
         if KINDS[task.kind].prompt is None:
             raise AdapterError(
@@ -88,7 +94,7 @@ class Llava(Adapter):
     def request(self, sample: Sample) -> Json:
         """The rendered prompt and, where it chooses, what each option would be answered with."""
         prompt = self._prompt(sample)
-        return {"prompt": prompt, "options": self._continuations(sample)} if self._chooses else prompt
+        return {"prompt": prompt, "options": [*self._continuations(sample)]} if self._chooses else prompt
 
     def bucket(self, sample: Sample) -> Hashable:
         """Sampling draws for a whole batch, so samples don't share one."""
@@ -329,7 +335,7 @@ def _counted(names: Sequence[str], learned: Sequence[bool]) -> Iterator[tuple[st
     """Tokens with their masks; the same one many times over is written once with its number."""
     for (name, label), run in groupby(zip(names, learned, strict=True)):
         times = len(list(run))
-        if times > 2:  # noqa: PLR2004 - a doubled token is read more easily as it is
+        if times > 2:
             yield f"{name} x {times}", label
         else:
             yield from [(name, label)] * times
