@@ -47,6 +47,8 @@ def quiet_peft() -> Iterator[None]:
     """Keep advice off the user's screen, such as that on a property of transformers' that PEFT still uses."""
     with quiet(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        # It finds out itself which way round each layer holds its weight (GPT-2's Conv1D).
+        warnings.filterwarnings("ignore", "fan_in_fan_out is set to", UserWarning)
         yield
 
 

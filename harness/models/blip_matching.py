@@ -41,7 +41,7 @@ class BlipMatching(Blip):
         _check(task)
         self.weights = weights
         self._asking = Asking.of(task)
-        self._named_parts = task.train.parts if task.train else {}
+        self._named_parts = task.train.named_parts if task.train else {}
         self._image_processor = weights.processor.image_processor
         self._tokenizer = weights.processor.tokenizer
         self._room = positions(weights.config.text_config)

@@ -145,7 +145,7 @@ def _check_pissa(model: Any, matched: Mapping[str, Sequence[str]], train: Train)
         )
     for name in (name for names in matched.values() for name in names):
         module = model.get_submodule(name)
-        largest = min(module.in_features, module.out_features)
+        largest = min(module.weight.shape)
         if train.lora.rank > largest:
             raise AdapterError(
                 f"train.lora.r: PiSSA can't have rank {train.lora.rank}: {name} has only {largest}",

@@ -177,7 +177,9 @@ def preview(
 
     dtype = getattr(torch, weights.dtype)
     with quiet(), torch.device("meta"):
-        model = getattr(transformers, auto_class).from_config(deepcopy(weights.config), dtype=dtype)
+        made = getattr(transformers, auto_class)  # a network of its own, where no Auto class has it
+        make = getattr(made, "from_config", None) or made._from_config
+        model = make(deepcopy(weights.config), dtype=dtype)
     return prepare(model, info, train, defaults)
 
 

@@ -1,7 +1,9 @@
 """Which linear layers get a LoRA adapter: names as in PEFT, or one regular expression over full names.
 
 PEFT takes a target that matches nothing for fine as long as another one does; here it is an error. It also
-puts LoRA into convolutions and embeddings, but speech models read their strides and weights past it.
+puts LoRA into convolutions and embeddings, but speech models read their strides and weights past it. GPT-2's
+layers are linear too, whatever they are called: transformers' Conv1D holds its weight the other way round, and
+PEFT knows.
 """
 
 from __future__ import annotations
@@ -39,14 +41,15 @@ def match(model: Any, targets: Sequence[str], parts: Parts) -> dict[str, list[st
 
 
 def _linear(model: Any) -> list[str]:
-    """Full names of the linear layers, quantised ones included.
+    """Full names of the linear layers, quantised ones and GPT-2's included.
 
     The one of torch's own multi-head attention (SigLIP's pooling head) isn't: it is read past LoRA.
     """
     from torch import nn
     from torch.nn.modules.linear import NonDynamicallyQuantizableLinear as ReadPast
+    from transformers.pytorch_utils import Conv1D
 
-    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)]
     return [name for name in linear if not isinstance(model.get_submodule(name), ReadPast)]
 
 
