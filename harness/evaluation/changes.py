@@ -98,7 +98,9 @@ def differing_words(reference: str, hypothesis: str) -> tuple[WordDifference, ..
 
 
 def _class(target: str, answer: str) -> tuple[WordDifference, ...]:
-    return () if target == answer else (WordDifference("substituted", target, answer),)
+    if target == answer:
+        return ()
+    return (WordDifference("substituted" if answer else "deleted", target, answer),)
 
 
 def _answer(_: str, answer: str) -> tuple[WordDifference, ...]:

@@ -13,6 +13,9 @@ from typing import Any
 from harness.results.record import Record
 from harness.spec.kinds import KINDS
 
+NO_ANSWER = "(no answer)"
+"""What reports call an answer without any class."""
+
 
 def form_of(record: Record) -> str:
     """What the answers of a stored run are; text where this version doesn't know its kind."""
@@ -73,6 +76,8 @@ def most_probable(answer: Any, count: int) -> str:
     """The first classes with their probabilities: "cat 71.2%, dog 20.0%"."""
     if isinstance(answer, str):
         return answer
+    if not answer:
+        return NO_ANSWER
     first = islice(answer.items(), count)
     return ", ".join(f"{name} {probability:.1%}" for name, probability in first)
 

@@ -1,7 +1,9 @@
-"""What a head is: it turns embeddings into answers (classes, ranks), which metrics can score.
+"""What a head is: it turns what a model says into answers (classes, ranks), which metrics can score.
 
-An embedding depends on the weights and on what is embedded, never on the task, so it is cached once and
-serves every head, every list of classes and every set of templates.
+A model says embeddings, log-likelihoods of options, or a text that names one. What it says is cached before a
+head reads it. An embedding depends on the weights and on what is embedded, never on the task, so it serves
+every head, every list of classes and every set of templates; a parser or a way to normalise likelihoods may
+change, and nothing is predicted anew.
 """
 
 from __future__ import annotations
@@ -63,7 +65,7 @@ class Head(ABC):
 
     @abstractmethod
     def answers(self, outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
-        """The outcomes with answers in place of embeddings, in their order; failures as they are.
+        """The outcomes with answers in place of what the model said, in their order; failures as they are.
 
         Only the main process has any.
         """

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.evaluation.calibration import Calibration
+from harness.evaluation.forms import NO_ANSWER
 from harness.evaluation.per_class import ClassScore, Confusion, PerClass
 
 SHOWN = 10
@@ -64,7 +65,9 @@ def _confused(confusions: tuple[Confusion, ...]) -> Table:
     table.add_column("samples", justify="right")
     table.add_column("of the class", justify="right")
     for one in confusions[:SHOWN]:
-        table.add_row(class_name(one.target), class_name(one.answer), f"{one.n:,}", f"{one.share:.1f}%")
+        table.add_row(
+            class_name(one.target), class_name(one.answer or NO_ANSWER), f"{one.n:,}", f"{one.share:.1f}%"
+        )
     return table
 
 

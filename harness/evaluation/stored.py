@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,10 @@ from harness.data import Dataset
 from harness.data.fingerprint import content_digest, extended
 from harness.data.targets import Targets
 from harness.errors import RowError, SampleError, UsageError
+from harness.evaluation.letters import lettered, options_of
 from harness.evaluation.stored_answers import answer_from, refusal, targets_of
+from harness.spec.kinds import KINDS
+from harness.spec.prompting import LETTERS
 from harness.spec.schema import Task
 from harness.types import Failure, Prediction, Sample
 
@@ -23,15 +26,15 @@ ALLOWED = ("id", "prediction", "target", "group", "language", "error")
 
 @dataclass
 class Stored:
-    """A file of predictions. `dataset` is where targets come from, None when the file has them.
+    """A file of predictions for a task. `dataset` is where targets come from, None when the file has them.
 
-    `form` is what the answers are; `class_names` are those they may name, None for an open list.
+    `class_names` are those that answers may name, None for an open list.
     """
 
     rows: dict[str, dict[str, Any]]
     dataset: Dataset | None
     digest: str
-    form: str = "text"
+    task: Task
     class_names: tuple[str, ...] | None = None
     fingerprint: str = ""
 
@@ -41,7 +44,7 @@ class Stored:
         for sample, id_ in samples:
             content = content_digest(sample) if sample is not None else id_
             self.fingerprint = extended(self.fingerprint, content)
-            yield sample, id_, self._prediction(id_, sample.target if sample else None)
+            yield sample, id_, self._prediction(id_, sample)
 
     def _own_samples(self) -> Iterator[tuple[Sample | None, str]]:
         for id_, row in self.rows.items():
@@ -61,15 +64,24 @@ class Stored:
             message = f"{unknown} of the file's {len(self.rows)} ids are not in the task's data"
             raise UsageError(message, "Ids come from the column mapped to `id`, else they are row numbers.")
 
-    def _prediction(self, id_: str, target: Any) -> Prediction:
+    def _prediction(self, id_: str, sample: Sample | None) -> Prediction:
         row = self.rows.get(id_)
         if row is None:
             return Prediction(id_, None, error=Failure("MissingPrediction", "the file has no such id"))
         if row.get("error") or row["prediction"] is None:
             return Prediction(id_, None, error=Failure("StoredError", str(row.get("error") or "null")))
-        if refused := refusal(row["prediction"], self.form, target, self.class_names):
-            return Prediction(id_, None, error=refused)
-        return Prediction(id_, row["prediction"], fresh=False)
+        found = Prediction(id_, row["prediction"], fresh=False)
+        if sample is None:
+            return found
+        if self.task.head == "letters" and isinstance(found.output, str):
+            return lettered(sample, found)
+        refused = refusal(row["prediction"], self.task.form, sample.target, self._names(sample))
+        return Prediction(id_, None, error=refused) if refused else found
+
+    def _names(self, sample: Sample) -> Sequence[str] | None:
+        """What an answer may name: the letters of the sample's own options, where it has any."""
+        options = options_of(sample)
+        return LETTERS[: len(options)] if options else self.class_names
 
 
 def read_stored(file: Path, task: Task, dataset: Callable[[], Dataset]) -> Stored:
@@ -86,7 +98,7 @@ def read_stored(file: Path, task: Task, dataset: Callable[[], Dataset]) -> Store
     targets = targets_of(task)
     for number, line in enumerate(content.decode("utf-8-sig", errors="replace").split("\n"), start=1):
         if line.strip():
-            fault = _add(rows, line, targets, task.form)
+            fault = _add(rows, line, targets, task)
             faults += [f"{file}:{number}  {fault}"] if fault else []
     without = [id_ for id_, row in rows.items() if "target" not in row]
     if rows and 0 < len(without) < len(rows):
@@ -99,10 +111,10 @@ def read_stored(file: Path, task: Task, dataset: Callable[[], Dataset]) -> Store
         raise UsageError("\n".join(faults[:SHOWN] + more), hint)
     found = dataset() if without else None
     names = found.class_names if found else targets.class_names
-    return Stored(rows, found, hashlib.sha256(content).hexdigest(), task.form, names)
+    return Stored(rows, found, hashlib.sha256(content).hexdigest(), task, names)
 
 
-def _add(rows: dict[str, dict[str, Any]], line: str, targets: Targets, form: str) -> str | None:
+def _add(rows: dict[str, dict[str, Any]], line: str, targets: Targets, task: Task) -> str | None:
     """Add a line's row; what is wrong with it, if anything is."""
     try:
         row = json.loads(line)
@@ -118,7 +130,7 @@ def _add(rows: dict[str, dict[str, Any]], line: str, targets: Targets, form: str
     if (id_ := str(row["id"])) in rows:
         return f"id '{id_}' occurs twice"
     try:
-        answer = answer_from(row.get("prediction"), form)
+        answer = answer_from(row.get("prediction"), task.form, empty=KINDS[task.kind].options)
         target = {"target": targets.read(row["target"], "target")} if "target" in row else {}
     except RowError as error:
         return str(error)

@@ -1,6 +1,8 @@
 """Answers that somebody else's file gives: whether they are what a kind's metrics can read.
 
 class    "cat", or {"cat": 0.7, "dog": 0.2}: probabilities in any order
+         of options the letters, "B" or {"B": 0.7, "A": 0.3}, or {} where none could be parsed; and any text,
+         which is parsed, where the task chooses by letter
 labels   {"cat": 0.9, "dog": 0.8}, or ["cat", "dog"]: these and no others
 ranks    {"text": 1, "image": [3, 7, 2]}, or of clips {"text": 1, "audio": [3, 7, 2]}
 text     "any text"
@@ -16,6 +18,8 @@ from harness.data.targets import Captions, Targets, Texts
 from harness.errors import RowError
 from harness.metrics.ranks import MEDIA, TEXT
 from harness.registry import near
+from harness.spec.kinds import KINDS
+from harness.spec.prompting import LETTERS
 from harness.spec.schema import Task
 from harness.types import Answer, Failure
 
@@ -30,19 +34,24 @@ _SHOULD_BE = {
 def targets_of(task: Task) -> Targets:
     """Reads a file's own targets, by the names that the task gives to its classes."""
     classes = task.classes
+    if KINDS[task.kind].options:
+        return labels(tuple(LETTERS), None, "the file")
     if task.form in ("class", "labels"):
         multilabel = task.form == "labels"
         return labels(classes.names if classes else None, None, "the file", multilabel=multilabel)
     return Captions() if task.form == "ranks" else Texts()
 
 
-def answer_from(value: Any, form: str) -> Answer | None:
-    """The answer that a row's `prediction` is, None for a failure. Raises RowError for anything else."""
+def answer_from(value: Any, form: str, *, empty: bool = False) -> Answer | None:
+    """The answer that a row's `prediction` is, None for a failure; `empty` says that one may have no class.
+
+    Raises RowError for anything else.
+    """
     if value is None or (isinstance(value, str) and form in ("text", "class")):
         return value
     if form == "labels" and isinstance(value, list) and all(isinstance(name, str) for name in value):
         return dict.fromkeys(value, 1.0)
-    if form in ("class", "labels") and isinstance(value, dict) and (value or form == "labels"):
+    if form in ("class", "labels") and isinstance(value, dict) and (value or empty or form == "labels"):
         return _probabilities(value)
     if form == "ranks" and isinstance(value, dict):
         return _ranks(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -114,6 +115,8 @@ def _sides(row: Mapping[str, Any], form: str) -> Iterable[tuple[str, Text]]:
         return ("caption ", Text(_clipped(first) + more)), ("ranks   ", Text(_ranks_text(answer)))
     right = target if isinstance(target, str) else ", ".join(target)
     said = _printable(most_probable(answer, CLASSES_SHOWN))
+    if not answer and (text := json.loads(row["extras"]).get("said")):
+        said = f"{said} {_clipped(text)}"
     return ("is   ", Text(_clipped(right), style="green")), ("said ", Text(said, style="red"))
 
 

@@ -15,7 +15,10 @@ from harness.metrics.classes import ClassAnswer, first, mean_of_defined, numbere
 
 @dataclass(frozen=True, config=OPTIONS)
 class MacroF1(WeightedMetric):
-    """Mean F1 of the classes that occur among targets or first answers, as scikit-learn's `macro`."""
+    """Mean F1 of the classes that occur among targets or first answers, as scikit-learn's `macro`.
+
+    An answer without any class is wrong, and isn't a class of its own.
+    """
 
     name: ClassVar[str] = "macro_f1"
     unit: ClassVar[str] = "%"
@@ -28,7 +31,7 @@ class MacroF1(WeightedMetric):
         return "k:1|average:macro|classes:in targets or answers"
 
     def kept(self, prediction: ClassAnswer, target: Any) -> tuple[str, str]:
-        """The class and the most probable one. Raises DataError for several classes."""
+        """The class and the most probable one, "" for none. Raises DataError for several classes."""
         return one_class(target, self.name), next(iter(first(prediction)), "")
 
     def weighted(self, kept: Sequence[tuple[str, str]]) -> Weighted:
@@ -36,9 +39,10 @@ class MacroF1(WeightedMetric):
         codes, classes = numbered([name for pair in kept for name in pair])
         targets, answers = codes[::2], codes[1::2]
         right = np.equal(targets, answers)
+        real = np.array([name != "" for name in classes])
 
         def score(weights: NDArray[np.float64]) -> NDArray[np.float64]:
-            both = sum(summed(weights, side, len(classes)) for side in (targets, answers))
+            both = sum(summed(weights, side, len(classes)) for side in (targets, answers)) * real
             hits = summed(weights * right, targets, len(classes))
             return 100 * mean_of_defined(2 * hits / np.where(both > 0, both, np.nan))
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.evaluation.forms import NO_ANSWER
 from harness.plots.picture import ends, picture, write_table
 
 MOST_CLASSES = 40
@@ -90,7 +91,7 @@ def _draw(figure: Any, title: str, shares: NDArray[np.float64], classes: Sequenc
     panel.set_title("\n".join(filter(None, (title, which))), fontsize="medium")
     panel.set_ylabel("is")
     panel.set_xlabel("taken for")
-    names = [ends(name) for name in classes]
+    names = [ends(name or NO_ANSWER) for name in classes]
     size = "small" if len(classes) <= NUMBERED else "x-small"
     level = sum(map(len, names)) <= 4 * NUMBERED and len(names) <= NUMBERED
     panel.set_xticks(range(len(names)), names, fontsize=size, rotation=0 if level else 90)
