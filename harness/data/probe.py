@@ -12,10 +12,13 @@ RATE_HZ = 16_000
 SECONDS = 1.0
 SIDE = 64
 TARGETS = ("one two", "three")
+OPTIONS = ("three", "one two")
+LETTERS = ("A", "B")
+"""Targets of samples that have options."""
 
 
 def probe_samples(inputs: Sequence[str], language: str | None = None) -> list[Sample]:
-    """Two samples with these inputs of a task: seeded noise (a second, 64 x 64 pixels), a few words.
+    """Two samples with these inputs of a task: seeded noise (a second, 64 x 64 pixels), a few words, options.
 
     Targets are of different length; `language` is what they are said to be in.
     """
@@ -28,7 +31,7 @@ def probe_samples(inputs: Sequence[str], language: str | None = None) -> list[Sa
             group=f"probe-{number}",
             meta=meta,
         )
-        for number, target in enumerate(TARGETS)
+        for number, target in enumerate(LETTERS if "options" in inputs else TARGETS)
     ]
 
 
@@ -38,6 +41,8 @@ def _input(name: str, number: int) -> Input:
     random = np.random.default_rng(number)
     if name == "image":
         return DecodedImage(random.random((SIDE, SIDE, 3)), name=f"probe-{number}")
+    if name == "options":
+        return OPTIONS
     if name != "audio":
         return f"probe {number}"
     noise = random.standard_normal(round(SECONDS * RATE_HZ))

@@ -124,7 +124,8 @@ class BlipWriter(ImageToText, Blip):
         )
 
     @property
-    def _decoder(self) -> Any:
+    def speaker(self) -> Any:
+        """The decoder."""
         return self.model.text_decoder
 
     def _pictured(self, tensors: Mapping[str, Any]) -> Any:
@@ -134,7 +135,7 @@ class BlipWriter(ImageToText, Blip):
     def _write(self, states: Any, starts: Any) -> Any:
         import torch
 
-        return self._decoder.generate(
+        return self.speaker.generate(
             input_ids=starts,
             attention_mask=torch.ones_like(starts),
             encoder_hidden_states=states,
@@ -215,7 +216,7 @@ class BlipAnswers(BlipWriter):
     def _said(self, network: Any, tensors: dict[str, Any]) -> Any:
         """The network's output has a loss and no logits, so they are taken where its decoder says them."""
         found: list[Any] = []
-        hook = self._decoder.register_forward_hook(lambda _, __, said: found.append(said.logits))
+        hook = self.speaker.register_forward_hook(lambda _, __, said: found.append(said.logits))
         try:
             network(**tensors, use_cache=False)
         finally:

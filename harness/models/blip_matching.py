@@ -52,6 +52,11 @@ class BlipMatching(Blip):
         """The network; loaded when first asked for."""
         return self.weights.model(self.auto_class)
 
+    @property
+    def speaker(self) -> Any:
+        """The head, whose output are logits."""
+        return self.model.itm_head
+
     def request(self, sample: Sample) -> Json:
         """The options. Raises RowError without one image, and for a text that is too long."""
         one_image(self._asking, sample)

@@ -100,7 +100,8 @@ class Captioner(ImageToText):
         return {"pooler": "frozen"}
 
     @property
-    def _decoder(self) -> Any:
+    def speaker(self) -> Any:
+        """The network itself."""
         return self.model
 
     def _seen(self, tensors: Mapping[str, Any]) -> tuple[Any, list[int]]:

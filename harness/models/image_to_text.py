@@ -100,7 +100,7 @@ class ImageToText(Adapter):
         with (
             torch.inference_mode(),
             quiet(),
-            only_numbers(self._decoder),
+            only_numbers(self.speaker),
             seeded(self.generate, self.weights.device, keys),
         ):
             states, lengths = self._seen(on_device(network, batch))
@@ -141,8 +141,8 @@ class ImageToText(Adapter):
 
     @property
     @abstractmethod
-    def _decoder(self) -> Any:
-        """The module that says logits."""
+    def speaker(self) -> Any:
+        """The module whose output has the logits."""
 
     @abstractmethod
     def _seen(self, tensors: Mapping[str, Any]) -> tuple[Any, list[int]]:

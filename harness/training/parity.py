@@ -86,9 +86,14 @@ def _scores(adapter: Adapter, batch: Batch) -> Sequence[Tensor]:
 
 
 def _logits(adapter: Adapter, run: Callable[[], Any]) -> Sequence[Tensor]:
+    import torch
+
     found: list[Any] = []
-    hook = adapter.model.register_forward_hook(
-        lambda _module, _inputs, output: found.append(output["logits"])
+    speaker = getattr(adapter, "speaker", adapter.model)  # not every network's own output has them
+    hook = speaker.register_forward_hook(
+        lambda _module, _inputs, said: found.append(
+            said if isinstance(said, torch.Tensor) else said["logits"]
+        )
     )
     try:
         run()

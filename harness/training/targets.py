@@ -2,8 +2,7 @@
 
 PEFT takes a target that matches nothing for fine as long as another one does; here it is an error. It also
 puts LoRA into convolutions and embeddings, but speech models read their strides and weights past it. GPT-2's
-layers are linear too, whatever they are called: transformers' Conv1D holds its weight the other way round, and
-PEFT knows.
+Conv1D is a linear layer that holds its weight the other way round, which PEFT knows.
 """
 
 from __future__ import annotations
