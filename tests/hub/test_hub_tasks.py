@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +15,25 @@ from harness.spec.load import load
 from harness.spec.schema import Task
 from tests.hub.benchmarks import CLASSES, IMAGES, benchmark, esc50_original, food, names_of, sounds
 from tests.hub.hub_server import HubServer, RepoKey
+from tests.hub.runner import Run, runner
 from tests.models.tiny_classifier import tiny_ast, tiny_vit_without_head
 from tests.models.tiny_clip import tiny_clap, tiny_clip
 
 pytestmark = [pytest.mark.network, pytest.mark.heavy]
 
-ROOT = Path(__file__).parents[2]
 TASKS: dict[str, Task] = {
     name: load(file)[0].task for name, file in shipped_tasks() if not name.startswith("quickstart/")
 }
-BENCHMARKS = {name: task for name, task in TASKS.items() if task.data.path.startswith("clip-benchmark/")}
+ELSEWHERE = {
+    *("asr", "speech_translation"),
+    *("vqa", "yes_no", "captioning", "multiple_choice", "explanation", "conversation"),
+}
+"""Kinds of tasks that other tests run; test_hub_questions.py those of questions and captions."""
+BENCHMARKS = {
+    name: task
+    for name, task in TASKS.items()
+    if task.data.path.startswith("clip-benchmark/") and task.kind not in ELSEWHERE
+}
 ZERO_SHOT = [name for name, task in BENCHMARKS.items() if task.kind == "zero_shot_classification"]
 OTHERS = {"esc50", "food101_classification"}
 SHORT = ("--set", "train.batch=4", "--set", "train.micro_batch=2", "--set", "train.epochs=1")
@@ -51,33 +58,12 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubServer]:
 
 
 @pytest.fixture(scope="module")
-def run(hub: HubServer, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[dict[str, Any]]]:
-    """`run([["eval", "cifar10"], ...])`: what came of the commands with --json, in one process."""
-    folder = tmp_path_factory.mktemp("work")
-    own = {"PYTHONPATH": str(ROOT), "HARNESS_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
-
-    def run(commands: list[list[str]], cwd: Path = folder) -> list[dict[str, Any]]:
-        asked = json.dumps([[*command, "--json"] for command in commands])
-        done = subprocess.run(
-            [sys.executable, str(Path(__file__).with_name("run_commands.py")), asked],
-            cwd=cwd,
-            env=hub.environment(folder / "home") | own,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        finished = json.loads(done.stdout)
-        for command, one in zip(commands, finished, strict=True):
-            assert one["code"] == 0, f"{command}\n{one['err']}"
-        return [json.loads(one["out"]) for one in finished]
-
-    return run
+def run(hub: HubServer, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return runner(hub, tmp_path_factory.mktemp("work"))
 
 
 @pytest.fixture(scope="module")
-def scored(run: Callable[..., list[dict[str, Any]]]) -> Ran:
+def scored(run: Run) -> Ran:
     """The records of all tasks that need nothing but the hub, each scored once."""
     names = [*BENCHMARKS, *sorted(OTHERS)]
     found = run([["eval", name] for name in names])
@@ -85,8 +71,7 @@ def scored(run: Callable[..., list[dict[str, Any]]]) -> Ran:
 
 
 def test_no_shipped_task_is_left_out() -> None:
-    other = {"asr", "speech_translation"}
-    mine = {name for name, task in TASKS.items() if task.kind not in other}
+    mine = {name for name, task in TASKS.items() if task.kind not in ELSEWHERE}
     assert mine == {*BENCHMARKS, *OTHERS, "esc50_folds"}
     assert len(ZERO_SHOT) > 20
 
@@ -109,7 +94,7 @@ def test_eval_downloads_no_training_images(scored: Ran, hub: HubServer) -> None:
 
 
 def test_classes_are_those_of_the_repository_unless_the_task_names_them(
-    run: Callable[..., list[dict[str, Any]]],
+    run: Run,
 ) -> None:
     [dry] = run([["eval", "imagenet1k", "--dry-run"]])
     assert dry["target"] in (*CLASSES, "missile [2]", "missile [4]")
@@ -118,9 +103,7 @@ def test_classes_are_those_of_the_repository_unless_the_task_names_them(
 
 
 @pytest.mark.parametrize("name", ["cifar10", "food101_classification", "coco_retrieval"])
-def test_a_task_is_fine_tuned_unchanged_but_for_its_length(
-    run: Callable[..., list[dict[str, Any]]], name: str
-) -> None:
+def test_a_task_is_fine_tuned_unchanged_but_for_its_length(run: Run, name: str) -> None:
     [found] = run([["run", name, *SHORT]])
     base, tuned = found["runs"]
     assert tuned["parent"] == base["run_id"]
@@ -128,14 +111,12 @@ def test_a_task_is_fine_tuned_unchanged_but_for_its_length(
     assert list(tuned["metrics"]) == list(base["metrics"])
 
 
-def test_flickr30k_learns_from_coco(run: Callable[..., list[dict[str, Any]]]) -> None:
+def test_flickr30k_learns_from_coco(run: Run) -> None:
     [found] = run([["train", "flickr30k_retrieval", *SHORT]])
     assert found["train"]["steps"] == 3
 
 
-def test_the_folds_of_esc50_are_made_by_the_commands_in_its_comment(
-    run: Callable[..., list[dict[str, Any]]], tmp_path: Path
-) -> None:
+def test_the_folds_of_esc50_are_made_by_the_commands_in_its_comment(run: Run, tmp_path: Path) -> None:
     text = dict(shipped_tasks())["esc50_folds"].read_text(encoding="utf-8")
     script = "\n".join(re.findall(r"^#   (.+)$", text, re.MULTILINE))
     esc50_original(tmp_path)
