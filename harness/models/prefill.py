@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from harness.models.continuation import can_continue, forward, grids_of, positions, prefilled, selected
+from harness.models.features import encoded
 from harness.models.sequences import Prompts, extended, joined, left_padded, media_of, taken
 
 T = TypeVar("T")
@@ -50,7 +52,8 @@ def generate(
         rows = [row for row in prompts.prefix_of for _ in range(config.num_beams or 1)]
         inputs["past_key_values"] = selected(prefilled(network, prompts), rows)
     else:
-        inputs = whole(prompts)
+        media = encoded(network, prompts) if prompts.repeats else partial(media_of, prompts)
+        inputs = left_padded(joined(prompts)) | media(prompts.prefix_of)
     width = inputs["input_ids"].shape[1]
     found = network.generate(**inputs, generation_config=config, streamer=streamer)
     return [_cut(row[width:], _ends(config)) for row in found.tolist()]
@@ -73,18 +76,15 @@ def option_scores(
     return [[next(scored) for _ in own] for own in options]
 
 
-def whole(prompts: Prompts, answers: Sequence[Sequence[int]] = ()) -> dict[str, Any]:
-    """Every prompt by itself with its media, left-padded, and `answers` behind."""
-    return left_padded(joined(prompts, answers)) | media_of(prompts, prompts.prefix_of)
-
-
 def _each_anew(network: Any, prompts: Prompts, pairs: Sequence[Pair]) -> list[float]:
     """Log-probabilities, from a forward pass over prompt and option for each, as many at once as prompts."""
     found: list[float] = []
+    media = encoded(network, prompts)
     for part in _parts(pairs, len(prompts)):
         asked, answers = _of(prompts, [row for row, _ in part]), [ids for _, ids in part]
-        keep = max(map(len, answers)) + 1
-        found += _sums(forward(network, whole(asked, answers), keep=keep)[:, :-1], answers)
+        inputs = left_padded(joined(asked, answers)) | media(asked.prefix_of)
+        logits = forward(network, inputs, keep=max(map(len, answers)) + 1)
+        found += _sums(logits[:, :-1], answers)
     return found
 
 

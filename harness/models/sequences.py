@@ -48,6 +48,11 @@ class Prompts:
         return len(self.suffixes)
 
     @property
+    def counts(self) -> list[int]:
+        """How many images or clips each beginning has."""
+        return self.media or [1] * len(self.prefixes["input_ids"])
+
+    @property
     def repeats(self) -> bool:
         """Whether any beginning is shared."""
         return len(set(self.prefix_of)) < len(self.prefix_of)
@@ -120,7 +125,7 @@ def _rows_of(name: str, prompts: Prompts, of: Sequence[int]) -> Any:
 def _lengths(name: str, prompts: Prompts) -> list[int]:
     """How many rows of this tensor each beginning has."""
     rows, prefixes = len(prompts.prefixes[name]), len(prompts.prefixes["input_ids"])
-    media = prompts.media or [1] * prefixes
+    media = prompts.counts
     grid = prompts.prefixes.get(GRIDS.get(name, ""))
     if grid is not None:
         patches = iter(grid.prod(-1).tolist())
