@@ -110,4 +110,3 @@ def _url_of(environment: Mapping[str, str]) -> str:
         return checked_url(environment.get(URL_VARIABLE) or DEFAULT_URL)
     except ValueError as error:
         raise AdapterError(f"the environment variable {URL_VARIABLE}: {error}") from error
-

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -193,11 +194,13 @@ class Client:
     def _http(self) -> httpx.Client:
         import httpx
 
-        return httpx.Client(
+        client = httpx.Client(
             headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
             timeout=httpx.Timeout(self._api.timeout_seconds, connect=CONNECT_SECONDS, pool=None),
             limits=httpx.Limits(max_connections=self._api.concurrency),
         )
+        weakref.finalize(self, client.close)
+        return client
 
 
 @contextmanager
