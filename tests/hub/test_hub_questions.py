@@ -128,3 +128,13 @@ def test_a_task_is_fine_tuned_unchanged_but_for_its_length(
     assert tuned["train"]["data"]["path"] == learned_from
     assert list(tuned["metrics"]) == list(base["metrics"])
     assert tuned["failures"]["n"] == 0
+
+
+def test_two_stages_learn_from_captions_and_conversations(run: Run) -> None:
+    params = ("caption_steps", "caption_batch", "instruction_steps", "instruction_batch")
+    short = [part for name in params for part in ("--set", f"{name}=2")]
+    [found] = run([["run", "llava_two_stages", *short]])
+    base, tuned = found["runs"]
+    assert tuned["parent"] == base["run_id"]
+    assert tuned["failures"]["n"] == 0
+    assert tuned["train"]["steps"] == 4
