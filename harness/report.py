@@ -20,7 +20,7 @@ from harness.evaluation.worst import costliest_text
 from harness.metrics.names import in_words
 from harness.models.base import Rendered
 from harness.outcome import Shown
-from harness.results.record import MetricPart, Record, TrainPart, UsagePart
+from harness.results.record import MetricPart, Record, TrainPart, TrainStagePart, UsagePart
 from harness.results.store import SHORT_LENGTH, Store
 from harness.spec.resolve import worded
 from harness.types import Sample
@@ -191,6 +191,8 @@ def _facts(record: Record, store: Store) -> Iterable[tuple[str, str]]:
     yield "model", _joined(model.checkpoint, model.revision, model.adapter, model.dtype)
     if record.train is not None:
         yield "training", train_text(record.train)
+        for stage in record.train.stages:
+            yield f"  {stage.name}", stage_text(stage)
         if made := chosen(record):
             yield "trained with", ", ".join(f"{key} {value}" for key, value in made.items())
     if record.parent is not None:
@@ -218,6 +220,12 @@ def train_text(part: TrainPart) -> str:
     steps = "" if part.steps is None else f", {counted(part.steps, 'step')}"
     best = f", best at {part.best_step}" if part.curve else ""
     return f"{part.method}{trained}{steps}{seconds}{best}"
+
+
+def stage_text(stage: TrainStagePart) -> str:
+    """What a stage trained and for how long, in one line."""
+    trained = ", ".join(f"{part} {state}" for part, state in stage.parts.items() if state != "frozen")
+    return f"{trained}: {stage.trainable_parameters:,} parameters, {counted(stage.steps, 'step')}"
 
 
 def _joined(*parts: str | None) -> str:

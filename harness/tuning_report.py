@@ -20,7 +20,15 @@ from harness.evaluation.kept import KeptCheck
 from harness.evaluation.worst import costliest_text
 from harness.models.trained import ADAPTER_CONFIG
 from harness.outcome import CellResult, Pair
-from harness.report import cell_text, counted, failures_text, legend, metric_name, score_texts
+from harness.report import (
+    cell_text,
+    counted,
+    failures_text,
+    legend,
+    metric_name,
+    score_texts,
+    stage_text,
+)
 from harness.results.record import MetricPart, plain
 from harness.results.store import SHORT_LENGTH, Store
 from harness.spec.resolve import worded
@@ -193,6 +201,8 @@ def _facts(result: CellResult) -> Iterator[tuple[str, str]]:
     made = result.made
     assert made is not None
     yield "trained", f"{made.method}: {share(made.trainable, made.total)}"
+    for stage in made.stages:
+        yield f"  {stage.name}", stage_text(stage)
     yield "training", _steps_text(made)
     if made.left_out:
         yield "left out", _left_out_text(made)
@@ -202,7 +212,9 @@ def _facts(result: CellResult) -> Iterator[tuple[str, str]]:
 
 def _steps_text(made: FineTuned) -> str:
     chosen = f", best at {made.best_step}" if made.scores else ", the last one kept"
-    chosen = ", none better than the start" if made.scores and made.best_step == 0 else chosen
+    start = sum(stage.steps for stage in made.stages[:-1])
+    if made.scores and made.best_step == start:
+        chosen = f", none better than the start{' of the last stage' if made.stages else ''}"
     when = ", trained before" if made.reused else ""
     went_on = f", interrupted at {made.resumed_from}" if made.resumed_from is not None else ""
     return f"{counted(made.steps, 'step')} in {made.seconds:.0f} s{chosen}{went_on}{when}"
@@ -265,8 +277,10 @@ def made_text(made: FineTuned) -> str:
     """What `harness train` says of a training."""
     scores = ", ".join(f"{name} {value:.2f}" for name, value in made.scores.items())
     validation = f"; on the validation split {scores}" if scores else ""
+    stages = "".join(f"\n{stage.name}: {stage_text(stage)}" for stage in made.stages)
     left_out = f"\nleft out: {_left_out_text(made)}" if made.left_out else ""
-    return f"{made.method}: {share(made.trainable, made.total)}, {_steps_text(made)}{validation}{left_out}"
+    whole = f"{made.method}: {share(made.trainable, made.total)}, {_steps_text(made)}{validation}"
+    return f"{whole}{stages}{left_out}"
 
 
 def made_json(made: FineTuned) -> dict[str, Any]:
@@ -281,6 +295,7 @@ def made_json(made: FineTuned) -> dict[str, Any]:
         "scores": dict(made.scores),
         "curve": [{"step": step, **scores} for step, scores in made.curve.scores],
         "left_out": dict(made.left_out),
+        **({"stages": [stage.model_dump(mode="json") for stage in made.stages]} if made.stages else {}),
         "resumed_from": made.resumed_from,
         "reused": made.reused,
     }

@@ -49,12 +49,23 @@ def differing(records: Iterable[Record]) -> dict[str, tuple[str, ...]]:
 
 
 def _leaves(train: Mapping[str, Any]) -> dict[str, str]:
-    method, parts = train.get("method", "lora"), train.get("parts") or {}
+    method, stages = train.get("method", "lora"), train.get("stages") or ()
+    named = [train.get("parts"), *(stage.get("parts") for stage in stages)]
+    parts = {state for own in named for state in (own or {}).values()}
     known = {key: value for key, value in train.items() if not _unscored(key) and key != "lora"}
+    known["stages"] = {stage.get("name", ""): _given(stage) for stage in stages}
     known["learning_rate"] = train.get("learning_rate") or LEARNING_RATES.get(method)
-    if "lora" in (method, *parts.values()):
+    if "lora" in (method, *parts):
         known["lora"] = _lora(train.get("lora") or {})
+    if not stages:
+        del known["stages"]
     return {dotted(path): _text(value) for path, value in flat(known)}
+
+
+def _given(stage: Mapping[str, Any]) -> dict[str, Any]:
+    """What a stage says otherwise than the section, without its name."""
+    told = {key: value for key, value in stage.items() if value not in (None, {}) and key != "name"}
+    return {key: value for key, value in told.items() if not _unscored(key)}
 
 
 def _lora(given: Mapping[str, Any]) -> dict[str, Any]:

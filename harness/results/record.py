@@ -173,8 +173,28 @@ class TrainedOnPart(Part):
     """Samples, after a limit; None for a stream."""
 
 
+class TrainStagePart(Part):
+    """One of several trainings of the same network, one after the other."""
+
+    name: str
+    """What the task calls it."""
+    steps: int
+    """Optimiser steps."""
+    batch: int
+    """Samples that each step learned from."""
+    learning_rate: float
+    """Peak learning rate."""
+    parts: dict[str, str]
+    """Part of the network to what became of it: frozen, lora, full."""
+    trainable_parameters: int
+    """Parameters that it trained."""
+    data: TrainedOnPart | None = None
+    """What it learned from."""
+
+
 class TrainPart(Part):
-    """How the adapter was made."""
+    """How the adapter was made. Of a training in stages, steps are counted over all of them; batch, learning
+    rate and data are the last one's."""
 
     method: str
     """lora, full, ..."""
@@ -200,6 +220,8 @@ class TrainPart(Part):
     """Training samples that could not be used."""
     data: TrainedOnPart | None = None
     """What it learned from."""
+    stages: tuple[TrainStagePart, ...] = ()
+    """Its stages in order; empty where there were none."""
     settings: dict[str, Any] = {}
     """The train section that it was made with. The record's own spec may say otherwise: that is the task
     which the fine-tune is scored by."""

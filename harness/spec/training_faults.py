@@ -15,6 +15,7 @@ from harness.spec.find import existing
 from harness.spec.kinds import KINDS
 from harness.spec.options import Found
 from harness.spec.overlay import overlaid
+from harness.spec.resolve import dotted
 from harness.spec.schema import Data, MetricSpec, metric_keys
 from harness.spec.training import Augment, Train
 
@@ -85,7 +86,8 @@ def _split_faults(train: Train, at: KeyPath, data: Mapping[str, Any]) -> Iterato
     if found[1].splits.train is None:
         yield at, "there is no train split to learn from.", "Name data.splits.train."
     if found[1].streaming and train.epochs is not None:
-        yield (*at, "epochs"), "a stream's length isn't known.", "Give train.steps instead."
+        hint = f"Give {dotted((*at, 'steps'))} instead."
+        yield (*at, "epochs"), "a stream's length isn't known.", hint
 
 
 def _overlap_faults(train: Train, at: KeyPath, data: Mapping[str, Any], base: Path) -> Iterator[Found]:

@@ -60,7 +60,7 @@ def _front_matter(manifest: Mapping[str, Any], name: str, *, whole: bool) -> str
         library_name="transformers" if whole else "peft",
         pipeline_tag=_pipeline_tag(kind, spec),
         language=_language(spec),
-        datasets=_dataset(manifest),
+        datasets=_datasets(manifest) or None,
         metrics=[metric for metric in manifest.get("scores", {}) if metric.isidentifier()] or None,
         tags=["mm-harness", *([] if whole else ["lora"]), *([kind.replace("_", "-")] if kind else [])],
     )
@@ -81,10 +81,11 @@ def _language(spec: Mapping[str, Any]) -> str | None:
     return ISO_CODES.get(code, code) if code else None
 
 
-def _dataset(manifest: Mapping[str, Any]) -> str | None:
-    """The training data's Hub id, None for data from elsewhere; only what is on the Hub has a commit."""
-    found = manifest.get("data") or {}
-    return str(found["path"]) if found.get("revision") else None
+def _datasets(manifest: Mapping[str, Any]) -> list[str]:
+    """Hub ids of the training data, of every stage; only what is on the Hub has a commit."""
+    found = [stage.get("data") or {} for stage in (manifest.get("train") or {}).get("stages") or ()]
+    named = [str(one["path"]) for one in found or [manifest.get("data") or {}] if one.get("revision")]
+    return list(dict.fromkeys(named))
 
 
 def _data_path(spec: Mapping[str, Any]) -> str:
@@ -98,8 +99,10 @@ def _summary(task: str, name: str, manifest: Mapping[str, Any], *, whole: bool) 
     what = merged if whole else "A LoRA adapter"
     share = manifest.get("interpolate")
     path = _data_path(spec)
-    data = path if _dataset(manifest) or path.startswith("synthetic:") else PurePath(path).name
-    lines = [f"{what} of `{name}` for the task `{task}`" + (f", trained on `{data}`." if data else ".")]
+    data = path if _datasets(manifest) or path.startswith("synthetic:") else PurePath(path).name
+    staged = (manifest.get("train") or {}).get("stages")
+    on = " in stages (see below)" if staged else f" on `{data}`" if data else ""
+    lines = [f"{what} of `{name}` for the task `{task}`" + (f", trained{on}." if on else ".")]
     if share is not None:
         lines.append(
             f"The weights are {share:g} of the way from the base's weights to the fine-tune's (WiSE-FT, "

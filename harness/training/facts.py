@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from pathlib import PurePath
 from typing import Any
 
 from harness.errors import UsageError
 from harness.metrics.base import Metric, build
 from harness.models.base import Adapter
+from harness.results.record import TrainedOnPart, TrainStagePart
 from harness.spec.schema import MetricSpec, metric_keys
 from harness.spec.training import Augment, Train
 
@@ -37,7 +39,8 @@ def settings(manifest: Mapping[str, Any], adapter: Adapter) -> str:
     """How it was trained, and with which libraries."""
     rows = [[key, str(value)] for key, value in _settings(manifest, adapter) if value not in (None, "")]
     versions = [f"- {library} {version}" for library, version in (manifest.get("versions") or {}).items()]
-    parts = ["\n".join(_table(["setting", "value"], rows)), "`harness.json` has all of them."]
+    parts = ["\n".join(_table(["setting", "value"], rows)), *_stages(manifest)]
+    parts.append("`harness.json` has all of them.")
     if versions:
         parts += ["Libraries:", "\n".join(versions)]
     return "\n\n".join(parts)
@@ -48,7 +51,8 @@ def _settings(manifest: Mapping[str, Any], adapter: Adapter) -> Iterator[tuple[s
     yield "method", manifest.get("method")
     trainable, total = found.get("trainable_parameters"), found.get("total_parameters")
     yield "trained parameters", f"{trainable:,} of {total:,}" if total else None
-    yield "training samples", (manifest.get("data") or {}).get("n")
+    if not found.get("stages"):
+        yield "training samples", (manifest.get("data") or {}).get("n")
     yield "left out of them", _left_out(found.get("left_out") or {})
     yield "steps", found.get("steps")
     if written:
@@ -60,20 +64,52 @@ def _chosen(
     train: Train, adapter: Adapter, parts: Mapping[str, str] | None = None
 ) -> Iterator[tuple[str, Any]]:
     """`parts` are the states that the network's parts had; the task names only some of them."""
-    yield "samples per step", train.batch
-    yield "peak learning rate", train.peak_learning_rate
-    yield "schedule", train.schedule
+    if not train.stages:
+        yield "samples per step", train.batch
+        yield "peak learning rate", train.peak_learning_rate
+        yield "schedule", train.schedule
     yield "optimizer", train.optimizer
-    if train.method == "lora" or "lora" in train.parts.values():
+    if train.method == "lora" or "lora" in train.named_parts.values():
         yield "LoRA rank", train.lora.rank
         yield "LoRA alpha", f"{train.lora.scale:g}"
         yield "LoRA targets", ", ".join(train.lora.targets or adapter.info.lora_targets)
         yield "LoRA dropout", f"{train.lora.dropout:g}"
-    states = train.parts if parts is None else parts
-    different = [name for name, state in states.items() if name in train.parts or state != train.method]
+    named = train.named_parts
+    states = named if parts is None else parts
+    different = [name for name, state in states.items() if name in named or state != train.method]
     yield "parts", ", ".join(f"{name}: {states[name]}" for name in different)
     yield "augmentation", _augmentation(train.augment)
     yield "seed", train.seed
+
+
+def _stages(manifest: Mapping[str, Any]) -> list[str]:
+    """A table of the stages, none where there were none."""
+    found = (manifest.get("train") or {}).get("stages") or []
+    written = (manifest.get("spec") or {}).get("train")
+    schedules = [own.schedule for own in Train.model_validate(written).staged.values()] if written else []
+    rows = []
+    for number, stage in enumerate(map(TrainStagePart.model_validate, found)):
+        trained = [f"{part}: {state}" for part, state in stage.parts.items() if state != "frozen"]
+        rows.append(
+            [
+                stage.name,
+                ", ".join(trained),
+                f"{stage.trainable_parameters:,}",
+                str(stage.steps),
+                str(stage.batch),
+                f"{stage.learning_rate:g}, {schedules[number]}" if schedules else f"{stage.learning_rate:g}",
+                _learned_from(stage.data),
+            ]
+        )
+    head = ["stage", "trained", "parameters", "steps", "samples per step", "learning rate", "data"]
+    return ["In stages, all other parts frozen:", "\n".join(_table(head, rows))] if rows else []
+
+
+def _learned_from(data: TrainedOnPart | None) -> str:
+    if data is None:
+        return ""
+    path = data.path if data.revision or data.path.startswith("synthetic:") else PurePath(data.path).name
+    return f"{path}, {data.n} samples" if data.n is not None else path
 
 
 def _augmentation(augment: Augment) -> str:

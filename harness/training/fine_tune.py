@@ -21,13 +21,14 @@ from harness.errors import RunError
 from harness.models.base import Adapter
 from harness.processes import Processes
 from harness.progress import progress
+from harness.results.record import TrainStagePart
 from harness.spec.training import Augment, Train
 from harness.training import order, output
 from harness.training.checkpoints import Checkpoints, step_of
 from harness.training.curve import Curve
 from harness.training.loader import Encoder, Loader
 from harness.training.method import Tuning, prepare
-from harness.training.stages import Stage, facts, joined, stages
+from harness.training.stages import Stage, joined, stage_part, stages
 from harness.training.stop import StopRequest
 from harness.training.trainer import HarnessTrainer, arguments, check_trackers
 from harness.training.watcher import Evaluate, Rhythm, Watcher
@@ -40,7 +41,8 @@ EVALUATIONS = 10
 class FineTuned:
     """What a training made and how: `folder` holds it, `scores` are those of the best step on validation.
 
-    `left_out` are training samples that could not be used, id to reason; `resumed_from` is the step that an
+    `left_out` are training samples that could not be used, id to reason. Of a training in `stages` steps are
+    counted over all of them; there are none where the task has none. `resumed_from` is the step that an
     interrupted training went on from; `reused` says that it was finished before.
     """
 
@@ -54,6 +56,7 @@ class FineTuned:
     scores: Mapping[str, float]
     curve: Curve
     left_out: Mapping[str, str] = field(default_factory=dict)
+    stages: Sequence[TrainStagePart] = ()
     resumed_from: int | None = None
     reused: bool = False
 
@@ -144,14 +147,11 @@ def _learn(job: Job, stage: Stage, tuning: Tuning) -> Learned:
 
 
 def _result(job: Job, tuning: Tuning, learned: Sequence[Learned]) -> FineTuned:
-    last, before = learned[-1], job.stages[-1].before
+    stages, last = job.stages, learned[-1]
+    before = stages[-1].before
     best = before + (last.steps if last.best_step is None else last.best_step)
-    curve = joined(job.stages, [one.curve for one in learned])
-    taken_up = [
-        stage.before + one.found
-        for stage, one in zip(job.stages, learned, strict=True)
-        if one.found is not None
-    ]
+    curve, both = joined(stages, [one.curve for one in learned]), list(zip(stages, learned, strict=True))
+    taken_up = [stage.before + one.found for stage, one in both if one.found is not None]
     return FineTuned(
         folder=job.folder,
         method=job.train.method,
@@ -163,6 +163,7 @@ def _result(job: Job, tuning: Tuning, learned: Sequence[Learned]) -> FineTuned:
         scores=dict(curve.scores).get(best, {}),
         curve=curve,
         left_out={id_: reason for one in learned for id_, reason in one.left_out.items()},
+        stages=[stage_part(stage, one.steps, tuning) for stage, one in both] if job.train.stages else (),
         resumed_from=taken_up[-1] if taken_up else None,
     )
 
@@ -211,7 +212,7 @@ def _train(
             trainer.take_up(resume)
     _tell_unperturbed(loader.encoder.unperturbed)
     step = max(start, trainer.state.global_step)
-    if watcher.stopped and not watcher.finished(step):
+    if watcher.stopped and not (stage.last and watcher.finished(step)):
         raise RunError(
             f"stopped by {stop.name or 'a signal'} after {rhythm.place(step)}",
             "A checkpoint is kept: run the same command again and it goes on from there.",
@@ -286,7 +287,7 @@ def autocasts(train: Train, device: str) -> bool:
 
 
 def _manifest(job: Job, tuning: Tuning, result: FineTuned) -> dict[str, Any]:
-    stages = [facts(stage, tuning) for stage in job.stages] if job.train.stages else []
+    stages = [stage.model_dump(mode="json") for stage in result.stages]
     return {
         **job.manifest,
         "train": {

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from harness.data import Dataset
+from harness.results.record import TrainedOnPart, TrainStagePart
 from harness.spec.training import Train
 from harness.training.checkpoints import Checkpoints, step_of
 from harness.training.curve import Curve, Mark
@@ -94,14 +94,26 @@ def joined(found: Sequence[Stage], curves: Sequence[Curve]) -> Curve:
     return whole
 
 
-def facts(stage: Stage, tuning: Tuning) -> dict[str, Any]:
-    """What records say of a stage, as JSON values."""
+def stage_part(stage: Stage, steps: int, tuning: Tuning) -> TrainStagePart:
+    """What records say of a stage that took these steps."""
     rows = tuning.rows(stage.name)
-    return {
-        "name": stage.name,
-        "steps": stage.steps,
-        "batch": stage.train.batch,
-        "learning_rate": stage.train.peak_learning_rate,
-        "parts": {row.name: row.state for row in rows},
-        "trainable_parameters": sum(row.trained for row in rows),
-    }
+    return TrainStagePart(
+        name=stage.name,
+        steps=steps,
+        batch=stage.train.batch,
+        learning_rate=stage.train.peak_learning_rate,
+        parts={row.name: row.state for row in rows},
+        trainable_parameters=sum(row.trained for row in rows),
+        data=trained_on(stage.dataset),
+    )
+
+
+def trained_on(dataset: Dataset) -> TrainedOnPart:
+    """What records say of a dataset that was learned from."""
+    return TrainedOnPart(
+        path=dataset.path,
+        name=dataset.name,
+        split=dataset.split,
+        revision=dataset.revision,
+        n=dataset.size,
+    )

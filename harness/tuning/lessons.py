@@ -19,6 +19,7 @@ from harness.spec.load import ResolvedTask, baseline_cells, kept_cells
 from harness.spec.schema import Data
 from harness.spec.training import Train
 from harness.spec.training_data import probe_splits, selecting_metric, training_data, validation_data
+from harness.training.stages import trained_on
 from harness.types import Json
 
 
@@ -89,17 +90,7 @@ class Lessons:
 
     def parts(self) -> dict[str, TrainedOnPart]:
         """What each stage learned from, by its name, as records have it."""
-        sections = training_data(self.cell.task)
-        return {
-            name: TrainedOnPart(
-                path=sections[name].path,
-                name=sections[name].name,
-                split=dataset.split,
-                revision=dataset.revision,
-                n=dataset.size,
-            )
-            for name, dataset in self.learned.items()
-        }
+        return {name: trained_on(dataset) for name, dataset in self.learned.items()}
 
     def part(self) -> TrainedOnPart:
         """What the last stage learned from."""

@@ -12,7 +12,7 @@ from harness.errors import ResultError
 from harness.evaluation.evaluate import Lineage
 from harness.models.base import Adapter
 from harness.models.trained import ADAPTER_CONFIG, MANIFEST
-from harness.results.record import TrainPart
+from harness.results.record import TrainPart, TrainStagePart
 from harness.results.store import Store
 from harness.spec.load import ResolvedTask
 from harness.spec.training import Train
@@ -80,7 +80,7 @@ def train_part(manifest: Mapping[str, Any]) -> TrainPart | None:
 
 
 def _train_part(manifest: Mapping[str, Any], found: Mapping[str, Any], train: Train) -> TrainPart:
-    curve = Curve.from_json(found["curve"])
+    curve, last = Curve.from_json(found["curve"]), list(train.staged.values())[-1]
     return TrainPart(
         method=manifest["method"],
         train_id=manifest["train_id"],
@@ -89,10 +89,11 @@ def _train_part(manifest: Mapping[str, Any], found: Mapping[str, Any], train: Tr
         best_step=found["best_step"],
         trainable_parameters=found["trainable_parameters"],
         total_parameters=found["total_parameters"],
-        batch=train.batch,
-        learning_rate=train.peak_learning_rate,
+        batch=last.batch,
+        learning_rate=last.peak_learning_rate,
         curve=tuple({"step": step, **scores} for step, scores in curve.scores),
         left_out=len(found["left_out"]),
         data=manifest.get("data"),
+        stages=tuple(TrainStagePart.model_validate(stage) for stage in found.get("stages", ())),
         settings=manifest["spec"]["train"],
     )

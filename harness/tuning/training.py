@@ -22,6 +22,7 @@ from harness.models.weights import Weights
 from harness.processes import Processes
 from harness.results.environment import environment
 from harness.results.files import make_folder, writing
+from harness.results.record import TrainStagePart
 from harness.spec.digest import train_id
 from harness.spec.load import ResolvedTask
 from harness.spec.schema import Task
@@ -220,6 +221,7 @@ def finished(folder: Path, id_: str) -> FineTuned | None:
         scores=manifest["scores"],
         curve=Curve.from_json(found["curve"]),
         left_out=found["left_out"],
+        stages=[TrainStagePart.model_validate(stage) for stage in found.get("stages", ())],
         reused=True,
     )
 

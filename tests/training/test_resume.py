@@ -156,9 +156,16 @@ def test_the_best_step_is_kept_not_the_last(tmp_path, base):
     assert not all(torch.equal(now[name], value) for name, value in seen[8].items())
 
 
-def killed(folder: Path, base: Path, signal_number: int, ready: Any, **variables: str) -> str:
+def killed(
+    folder: Path,
+    base: Path,
+    signal_number: int,
+    ready: Any,
+    train: dict[str, Any] = TRAIN,
+    **variables: str,
+) -> str:
     """Run the training in a process of its own, and send it a signal once `ready()` says so."""
-    command = [sys.executable, "-m", "tests.training.one_training", str(folder), str(base), json.dumps(TRAIN)]
+    command = [sys.executable, "-m", "tests.training.one_training", str(folder), str(base), json.dumps(train)]
     process = subprocess.Popen(
         command, cwd=ROOT, stderr=subprocess.PIPE, text=True, env={**os.environ, **variables}
     )
