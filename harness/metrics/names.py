@@ -12,10 +12,17 @@ SPELLED = {
     "map": "mAP",
     "mrr": "MRR",
     "f1": "F1",
+    "vqa": "VQA",
+    "anls": "ANLS",
+    "pope": "POPE",
+    "rouge": "ROUGE",
+    "l": "L",
+    "cider": "CIDEr",
 }
 """Abbreviations as the field writes them."""
 
 
 def in_words(key: str) -> str:
     """A metric's key in words that a table can break lines between: WER, balanced accuracy, text MRR."""
-    return " ".join(SPELLED.get(word, word) for word in key.split("_"))
+    stem, at, k = key.partition("@")
+    return " ".join(SPELLED.get(word, word) for word in stem.split("_")) + at + k
