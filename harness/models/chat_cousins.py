@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 PARTS = ("vision", "audio", "projector", "language")
@@ -20,7 +20,7 @@ class Chat:
     `shares_prefix` says that what stands before a token doesn't depend on it, so that prompts may share a
     prefilled beginning. `media_by_prompt`: its media tensors have a row for each prompt, not for each image.
     `spaced`: its processor puts a space between an image and a word right behind it. `plain` is the prompt of
-    a model that was trained without a chat template; `{begin}` is the begin token. `answer_type` is the token
+    a model that was trained without a chat template. `answer_type` is the token
     type of what is answered, where it differs from the prompt's. `tokens_per_second` are those of audio.
     """
 
@@ -44,8 +44,44 @@ class Chat:
 
 LLAVA = Chat(vision=("model.vision_tower",), projector=("model.multi_modal_projector",))
 
+LLAVA_NEXT = Chat(
+    vision=("model.vision_tower",), projector=("model.multi_modal_projector", "model.image_newline")
+)
+QWEN = Chat(vision=("model.visual",), projector=("model.visual.merger", "model.visual.deepstack_merger_list"))
+IDEFICS3 = Chat(
+    vision=("model.vision_model",),
+    projector=("model.connector",),
+    language=("model.text_model", "lm_head"),
+    media_by_prompt=True,
+)
+PALIGEMMA = Chat(
+    vision=("model.vision_tower",),
+    projector=("model.multi_modal_projector",),
+    shares_prefix=False,
+    plain="{images}{text}\n",
+    answer_type=1,
+)
+"""Beyer et al. 2024: image and question see each other both ways, the answer follows a line break."""
+
 CHATS: dict[str, Chat] = {
     "llava": LLAVA,
+    "llava_next": LLAVA_NEXT,
+    "llava_onevision": LLAVA_NEXT,
+    "qwen2_vl": QWEN,
+    "qwen2_5_vl": QWEN,
+    "qwen3_vl": QWEN,
+    "idefics2": replace(IDEFICS3, spaced=True),
+    "idefics3": IDEFICS3,
+    "smolvlm": IDEFICS3,
+    "gemma3": LLAVA,
+    "paligemma": PALIGEMMA,
+    "internvl": LLAVA,
+    "mllama": Chat(
+        vision=("model.vision_model",), projector=("model.multi_modal_projector",), media_by_prompt=True
+    ),
+    "qwen2_audio": Chat(
+        audio=("model.audio_tower",), projector=("model.multi_modal_projector",), tokens_per_second=25
+    ),
 }
 """By config.model_type."""
 

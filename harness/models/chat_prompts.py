@@ -37,7 +37,6 @@ class ChatPrompts:
         self._processor = processor
         self._chat = chat
         tokenizer = processor.tokenizer
-        self._begin = tokenizer.bos_token or ""
         special = {token for token in tokenizer.all_special_tokens if token}
         self._ends = special | {str(tokenizer.convert_ids_to_tokens(end)) for end in ends}
         self._end = str(tokenizer.eos_token or tokenizer.convert_ids_to_tokens(min(ends)))
@@ -87,7 +86,7 @@ class ChatPrompts:
         assert self._chat.plain is not None
         media = [part for part in turn.parts if isinstance(part, Image)]
         places = self._processor.image_token * len(media)
-        return self._chat.plain.format(images=places, begin=self._begin, text=turn.text)
+        return self._chat.plain.format(images=places, text=turn.text)
 
     def _span(self, whole: str, before: str, answer: str, sample_id: str) -> tuple[int, int]:
         """An answer's place, with the token that ends its turn where the template writes one."""

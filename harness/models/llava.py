@@ -20,6 +20,7 @@ from harness.models.asking import Asking, media_of
 from harness.models.base import IGNORED_LABEL, Adapter, AdapterInfo, Batch, Rendered
 from harness.models.chat_cousins import TARGETS, all_parts, chat_of
 from harness.models.chat_inputs import ChatInputs, Read, Reading, right_padded
+from harness.models.chat_processor import processor_of
 from harness.models.chat_prompts import ChatPrompts
 from harness.models.chat_settings import positions, settings
 from harness.models.chat_streams import Streamer
@@ -60,7 +61,7 @@ class Llava(Adapter):
         self._asking = Asking.of(task)
         self._chooses = task.mode == "choose"
         self._generate = task.generate
-        processor, chat = weights.processor, chat_of(weights.config)
+        processor, chat = processor_of(weights), chat_of(weights.config)
         self._chat = chat
         self.info = replace(type(self).info, lora_targets=chat.targets, parts=chat.parts)
         self._tokenizer = processor.tokenizer
