@@ -39,36 +39,39 @@ INFO = AdapterInfo(
 )
 
 
+CAPTIONS = "harness.models.blip:BlipCaptions"
+ANSWERS = "harness.models.blip:BlipAnswers"
+OPTIONS = "harness.models.blip_options:BlipOptions"
+MATCHING = "harness.models.blip_matching:BlipMatching"
+
+
 @dataclass(frozen=True)
 class Network:
-    """One of BLIP's networks: the adapter that runs it, what it answers, and a checkpoint of it."""
+    """One of BLIP's networks: what runs it, by the kind that is asked and how it is to be answered, and a
+    checkpoint of it."""
 
-    adapter: str
-    kinds: Mapping[str, str]
+    adapters: Mapping[tuple[str, str], str]
     example: str
-
-    def answers(self, task: Task) -> bool:
-        """Whether it can do what the task asks, in the way that it asks it."""
-        return self.kinds.get(task.kind) == task.mode
 
 
 NETWORKS = {
     "BlipForConditionalGeneration": Network(
-        "harness.models.blip:BlipCaptions",
-        {"captioning": "generate", "explanation": "generate"},
+        {("captioning", "generate"): CAPTIONS, ("explanation", "generate"): CAPTIONS},
         "Salesforce/blip-image-captioning-base",
     ),
     "BlipForQuestionAnswering": Network(
-        "harness.models.blip:BlipAnswers",
-        {"vqa": "generate", "yes_no": "generate"},
+        {
+            ("vqa", "generate"): ANSWERS,
+            ("yes_no", "generate"): ANSWERS,
+            ("multiple_choice", "choose"): OPTIONS,
+        },
         "Salesforce/blip-vqa-base",
     ),
     "BlipForImageTextRetrieval": Network(
-        "harness.models.blip_matching:BlipMatching",
-        {"multiple_choice": "choose"},
-        "Salesforce/blip-itm-base-coco",
+        {("multiple_choice", "choose"): MATCHING}, "Salesforce/blip-itm-base-coco"
     ),
 }
+"""By the name in a config's `architectures`."""
 
 
 class Blip(Adapter):
@@ -83,24 +86,30 @@ class Blip(Adapter):
         Raises AdapterError when that network can't do what the task asks, and says which one can.
         """
         named = weights.checkpoint.config().get("architectures") or ["network of unknown kind"]
-        network = NETWORKS.get(str(named[0]))
-        if network is None or not network.answers(task):
-            raise _wrong_network(weights.checkpoint.name, str(named[0]), task)
-        module, _, name = network.adapter.partition(":")
+        adapters = NETWORKS[named[0]].adapters if named[0] in NETWORKS else {}
+        asked = task.kind, task.mode
+        if asked not in adapters:
+            raise _wrong_network(weights.checkpoint.name, str(named[0]), *asked)
+        module, _, name = adapters[asked].partition(":")
         made: Adapter = getattr(import_module(module), name)(weights, task)
         return made
 
 
-def _wrong_network(name: str, found: str, task: Task) -> AdapterError:
-    for wanted, network in NETWORKS.items():
-        if network.answers(task):
-            return AdapterError(
-                f"kind '{task.kind}' needs a {wanted}, {name} is a {found}",
-                f"Choose one with --model, {network.example} for example.",
-            )
-    able = {f"{kind} ({mode})" for network in NETWORKS.values() for kind, mode in network.kinds.items()}
+def _wrong_network(name: str, found: str, kind: str, mode: str) -> AdapterError:
+    able = {
+        wanted: network.example for wanted, network in NETWORKS.items() if (kind, mode) in network.adapters
+    }
+    if able:
+        return AdapterError(
+            f"kind '{kind}' needs a {' or a '.join(able)}, {name} is a {found}",
+            f"Choose one with --model, {' or '.join(able.values())} for example.",
+        )
+    known = {(kind, mode) for network in NETWORKS.values() for kind, mode in network.adapters}
     return AdapterError(
-        f"no network of BLIP's can {task.mode} for kind '{task.kind}'", f"They do {', '.join(sorted(able))}."
+        f"no network of BLIP's can {mode} for kind '{kind}'",
+        "Use --set choice.by=likelihood."
+        if (kind, "choose") in known
+        else f"They do {', '.join(sorted({kind for kind, _ in known}))}.",
     )
 
 
@@ -114,8 +123,11 @@ class BlipWriter(ImageToText, Blip):
         super().__init__(
             weights, task, image_processor=processor.image_processor, tokenizer=processor.tokenizer
         )
+        own = GenerationConfig.from_model_config(config)
+        # transformers 5 no longer reads it there, where BLIP's checkpoints have it.
+        own.max_length = (weights.checkpoint.config().get("text_config") or {}).get("max_length")
         self.writer = Writer.of(
-            GenerationConfig.from_model_config(config),
+            own,
             config,
             task.generate,
             start=int(config.bos_token_id),

@@ -178,7 +178,7 @@ def _check(task: Task) -> None:
     if choice.answers_letter:
         raise AdapterError(
             "choice.answer: letter: matching compares texts with the image, and a letter says nothing of it",
-            "Leave it out.",
+            "Use --set choice.answer=text.",
         )
     if choice.normalize == "bytes":
         raise AdapterError(

@@ -1,0 +1,420 @@
+"""BLIP says what transformers says of a single sample, whatever else is in the batch."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from harness.errors import AdapterError, PredictionError, RowError
+from harness.models import load
+from harness.models.base import IGNORED_LABEL
+from harness.types import Sample, Turn
+from tests.models.pictures import picture
+from tests.models.tiny_blip import POSITIONS, asked, tiny_blip
+from tests.tasks import task_of
+
+CAPTIONS, ANSWERS, MATCHING = (
+    "BlipForConditionalGeneration",
+    "BlipForQuestionAnswering",
+    "BlipForImageTextRetrieval",
+)
+QUESTIONS = ("what is this?", "how many big cats on the mat?", "no", "is it red?")
+OPTIONS = (("a cat", "a dog"), ("two", "a big red dog on the mat", "no"), ("yes", "no"), ("cats", "dogs"))
+WORDS = "a picture of "
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("blips")
+    return {name: tiny_blip(root / name, name) for name in (CAPTIONS, ANSWERS, MATCHING)}
+
+
+def opened(folder: Path, kind: str, **sections: Any) -> Any:
+    """The checkpoint ready for a task of this kind."""
+    columns = {"image": "image", "target": "target"}
+    columns |= {"question": "question"} if kind not in ("captioning", "explanation") else {}
+    columns |= {"options": "options"} if kind == "multiple_choice" else {}
+    task = task_of(
+        folder,
+        kind,
+        data={"path": "nowhere", "columns": columns},
+        **{"metrics": ["accuracy"] if kind == "multiple_choice" else ["wer"], **sections},
+    )
+    return load(task, base=Path(), device="cpu")
+
+
+def captions(folders: dict[str, Path], words: str = WORDS, **generate: Any) -> Any:
+    generate = {"num_beams": 3, "max_new_tokens": 8} | generate
+    return opened(folders[CAPTIONS], "captioning", prompt=words, generate=generate)
+
+
+def answers(folders: dict[str, Path], **generate: Any) -> Any:
+    return opened(folders[ANSWERS], "vqa", generate={"max_new_tokens": 6} | generate)
+
+
+def choices(folders: dict[str, Path], name: str = MATCHING, **sections: Any) -> Any:
+    return opened(folders[name], "multiple_choice", **{"prompt": "{question}", **sections})
+
+
+def captioned() -> list[Sample]:
+    texts = ("a cat", "two big dogs on the mat", "red", "a dog")
+    return [asked(seed, text) for seed, text in enumerate(texts)]
+
+
+def questioned() -> list[Sample]:
+    """The first two are about one image."""
+    seeds = (0, 0, 1, 2)
+    return [
+        Sample(f"{place}", {"image": picture(seed), "question": question}, target, "")
+        for place, (seed, question, target) in enumerate(
+            zip(seeds, QUESTIONS, ("a cat", "two", ["no", "yes", "yes"], "it is blue"), strict=True)
+        )
+    ]
+
+
+def optional() -> list[Sample]:
+    rows = zip(questioned(), OPTIONS, ("B", "A", "B", "A"), strict=True)
+    return [
+        Sample(sample.id, {**sample.inputs, "options": options}, target, "")
+        for sample, options, target in rows
+    ]
+
+
+def given(made: Any, sample: Sample, text: Any = None) -> Any:
+    """One image, and a text, as the checkpoint's own processor makes them."""
+    image: Any = sample.inputs["image"]
+    return made.weights.processor(images=image.load(), text=text, return_tensors="pt")
+
+
+def said(made: Any, samples: Sequence[Sample]) -> list[Any]:
+    return [output.output for output in made.predict(made.encode(samples))]
+
+
+def loss(made: Any, samples: Sequence[Sample]) -> torch.Tensor:
+    found: torch.Tensor = made.loss(made.model, made.encode(samples, with_targets=True))
+    return found
+
+
+@pytest.mark.parametrize("words", [WORDS, ""])
+@pytest.mark.parametrize(
+    "generate",
+    [{}, {"num_beams": 1}, {"min_new_tokens": 4}, {"max_new_tokens": 16, "length_penalty": 2.0}],
+    ids=str,
+)
+def test_captions_are_those_of_transformers_without_the_words(
+    folders: dict[str, Path], words: str, generate: dict[str, Any]
+) -> None:
+    made, samples = captions(folders, words, **generate), captioned()
+    processor = made.weights.processor
+    settings = {"num_beams": 3, "max_new_tokens": 8} | generate
+    found = said(made, samples)
+    for sample, caption in zip(samples, found, strict=True):
+        ids = made.model.generate(**given(made, sample, words), **settings)
+        whole = processor.decode(ids[0], skip_special_tokens=True)
+        assert whole == f"{words.strip()} {caption}".strip() or whole == words.strip() + caption
+        assert not caption.startswith("a picture")
+    assert len(set(found)) > 1
+
+
+def test_tokens_are_counted_without_the_end_that_shows_whether_a_limit_was_met(
+    folders: dict[str, Path],
+) -> None:
+    made = captions(folders, num_beams=1)
+    samples = [asked(seed) for seed in range(8)]
+    outputs = made.predict(made.encode(samples))
+    assert {output.truncated for output in outputs} == {True, False}
+    for sample, output in zip(samples, outputs, strict=True):
+        new = made.model.generate(**given(made, sample, WORDS), num_beams=1, max_new_tokens=8)[0, 4:].tolist()
+        assert output.truncated == (3 not in new)
+        assert output.tokens == (8 if output.truncated else new.index(3))
+
+
+def test_words_of_different_lengths_share_a_batch(folders: dict[str, Path]) -> None:
+    made = captions(folders, words="{target}")
+    samples = captioned()
+    assert said(made, samples) == [said(made, [sample])[0] for sample in samples]
+    assert said(made, samples[1:2]) != said(captions(folders, words=""), samples[1:2])
+
+
+def test_answers_are_those_of_transformers_to_a_single_question(folders: dict[str, Path]) -> None:
+    made, samples = answers(folders), questioned()
+    for sample, answer in zip(samples, said(made, samples), strict=True):
+        ids = made.model.generate(**given(made, sample, sample.inputs["question"]), max_new_tokens=6)
+        assert answer == made.weights.processor.decode(ids[0], skip_special_tokens=True)
+
+
+def test_a_question_is_answered_alike_beside_longer_ones(folders: dict[str, Path]) -> None:
+    """To the last digit that matters: transformers' decoder looks at the padding of questions."""
+    made, samples = answers(folders), questioned()
+    tensors = made.encode(samples).tensors
+    with torch.inference_mode():
+        states, lengths = made._seen(tensors)
+        logits = [made.speaker(torch.tensor([[33]]), encoder_hidden_states=row[None, :own]).logits
+                  for row, own in zip(states, lengths, strict=True)]  # fmt: skip
+        for sample, together in zip(samples, logits, strict=True):
+            states, [length] = made._seen(made.encode([sample]).tensors)
+            alone = made.speaker(torch.tensor([[33]]), encoder_hidden_states=states[:, :length]).logits
+            torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
+        assert (logits[0] - logits[1]).abs().max() > 0.01  # the question matters
+
+
+def test_an_image_goes_through_the_vision_tower_once(folders: dict[str, Path]) -> None:
+    for made, samples in ((answers(folders), questioned()), (choices(folders), optional())):
+        seen: list[int] = []
+        made.prepare()
+        hook = made.model.vision_model.register_forward_pre_hook(
+            lambda _, inputs, named, seen=seen: seen.append(len([*inputs, *named.values()][0])),
+            with_kwargs=True,
+        )
+        made.predict(made.encode(samples))
+        hook.remove()
+        assert seen == [3]
+        assert made.prefix(samples[0]) == made.prefix(samples[1]) != made.prefix(samples[2])
+
+
+def test_options_are_scored_by_the_matching_head(folders: dict[str, Path]) -> None:
+    made, samples = choices(folders), optional()
+    for sample, scores in zip(samples, said(made, samples), strict=True):
+        texts = sample.inputs["options"]
+        assert isinstance(texts, tuple)
+        assert list(scores) == ["A", "B", "C"][: len(texts)]
+        for text, (_, score) in zip(texts, scores.items(), strict=True):
+            with torch.inference_mode():
+                own = made.model(**given(made, sample, text)).itm_score.softmax(-1)[0, 1].item()
+            assert math.exp(score["logprob"]) == pytest.approx(own, abs=1e-5)
+            assert score["tokens"] == 1
+
+
+def test_options_are_ranked_by_the_decoder_that_answers(folders: dict[str, Path]) -> None:
+    made, samples = choices(folders, ANSWERS), optional()
+    tokenizer = made.weights.processor.tokenizer
+    for sample, scores in zip(samples, said(made, samples), strict=True):
+        for text, (_, score) in zip(sample.inputs["options"], scores.items(), strict=True):  # type: ignore[arg-type]
+            asks = given(made, sample, sample.inputs["question"])
+            labels = tokenizer(text, return_tensors="pt").input_ids  # [CLS] answer [SEP]
+            inputs = labels.clone()
+            inputs[:, 0] = made.model.config.text_config.bos_token_id
+            with torch.inference_mode():
+                mean = made.model(**asks, labels=labels, decoder_input_ids=inputs).loss
+            assert score["tokens"] == labels.shape[1] - 1
+            assert score["logprob"] == pytest.approx(-mean.item() * score["tokens"], rel=1e-4)
+
+
+def test_loss_of_captions_is_the_networks_own_times_its_labels(folders: dict[str, Path]) -> None:
+    made, samples = captions(folders), captioned()
+    for sample in samples:
+        ids = made.weights.processor.tokenizer(f"{WORDS}{sample.target}", return_tensors="pt").input_ids
+        ids[:, 0] = made.model.config.text_config.bos_token_id
+        labels = ids.clone()
+        labels[:, :4] = IGNORED_LABEL  # the start and "a picture of"
+        own = made.model(**given(made, sample), input_ids=ids, labels=labels).loss
+        batch = made.encode([sample], with_targets=True)
+        assert made.items(batch) == ids.shape[1] - 4
+        assert loss(made, [sample]).item() == pytest.approx(own.item() * made.items(batch), rel=1e-5)
+
+
+def test_loss_of_answers_is_the_networks_own_times_its_labels(folders: dict[str, Path]) -> None:
+    made, samples = answers(folders), questioned()
+    processor = made.weights.processor
+    for sample, answer in zip(samples, ("a cat", "two", "yes", "it is blue"), strict=True):
+        asks = given(made, sample, sample.inputs["question"])
+        labels = processor.tokenizer(answer, return_tensors="pt").input_ids
+        inputs = labels.clone()
+        inputs[:, 0] = made.model.config.text_config.bos_token_id
+        own = made.model(**asks, labels=labels, decoder_input_ids=inputs).loss
+        count = labels.shape[1] - 1
+        assert made.items(made.encode([sample], with_targets=True)) == count
+        assert loss(made, [sample]).item() == pytest.approx(own.item() * count, rel=1e-5)
+
+
+def test_loss_of_matching_is_by_hand(folders: dict[str, Path]) -> None:
+    made, samples = choices(folders), optional()
+    wanted = 0.0
+    for sample, scores in zip(samples, said(made, samples), strict=True):
+        for letter, score in scores.items():
+            matches = math.exp(score["logprob"])
+            wanted -= math.log(matches if letter == sample.target else 1 - matches)
+    assert made.items(made.encode(samples, with_targets=True)) == 9
+    assert loss(made, samples).item() == pytest.approx(wanted, rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["captions", "answers", "matching"])
+def test_a_batch_teaches_what_its_samples_teach_alone(folders: dict[str, Path], kind: str) -> None:
+    made, samples = {
+        "captions": lambda: (captions(folders), captioned()),
+        "answers": lambda: (answers(folders), questioned()),
+        "matching": lambda: (choices(folders), optional()),
+    }[kind]()
+    together = loss(made, samples)
+    together.backward()
+    whole = {name: p.grad.clone() for name, p in made.model.named_parameters() if p.grad is not None}
+    made.model.zero_grad()
+    alone = [loss(made, [sample]) for sample in samples]
+    for one in alone:
+        one.backward()
+    parts = {name: p.grad.clone() for name, p in made.model.named_parameters() if p.grad is not None}
+    made.model.zero_grad(set_to_none=True)
+    assert together.dtype == torch.float32
+    assert together.item() == pytest.approx(sum(one.item() for one in alone), rel=1e-5)
+    scale = max(gradient.abs().max().item() for gradient in whole.values())
+    untaught = {name for name, _ in made.model.named_parameters()} - whole.keys()
+    assert {name.split(".")[0] for name in untaught} <= {"vision_proj", "text_proj"}
+    for name, gradient in whole.items():
+        torch.testing.assert_close(gradient, parts[name], rtol=1e-4, atol=1e-5 * scale)
+
+
+def test_what_is_learned_is_the_answer_and_its_end(folders: dict[str, Path]) -> None:
+    shown = captions(folders).render(captioned()[1])
+    learned = [token for token, label in shown.tokens if label]
+    assert learned == ["two", "big", "dog", "##s", "on", "the", "mat", "[SEP]"]
+    assert [token for token, label in shown.tokens if not label] == ["<33>", "a", "picture", "of"]
+    shown = answers(folders).render(questioned()[2])
+    assert [token for token, label in shown.tokens if label] == ["yes", "[SEP]"]  # most people's
+    assert [token for token, label in shown.tokens if not label] == ["[CLS]", "no", "[SEP]", "<33>"]
+    assert shown.shapes["image"] == "int64 (1,)"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "wanted"),
+    [
+        (CAPTIONS, "vqa", ANSWERS),
+        (MATCHING, "yes_no", ANSWERS),
+        (ANSWERS, "captioning", CAPTIONS),
+        (CAPTIONS, "multiple_choice", f"{ANSWERS} or a {MATCHING}"),
+    ],
+)
+def test_a_network_of_another_kind_is_refused_by_the_one_that_is_needed(
+    folders: dict[str, Path], name: str, kind: str, wanted: str
+) -> None:
+    with pytest.raises(AdapterError, match=f"needs a {wanted}, .* is a {name}") as caught:
+        opened(folders[name], kind)
+    assert "Salesforce/blip-" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("section", "complaint"),
+    [
+        ({"choice": {"answer": "letter"}}, r"choice\.answer: letter"),
+        ({"choice": {"normalize": "bytes"}}, r"choice\.normalize: bytes"),
+        ({"choice": {"by": "letter"}}, "can generate for kind 'multiple_choice'"),
+    ],
+)
+def test_a_choice_without_a_meaning_is_refused(
+    folders: dict[str, Path], section: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(AdapterError, match=complaint):
+        choices(folders, **section)
+
+
+@pytest.mark.parametrize(
+    "generate",
+    [{"language": "en"}, {"task": "translate"}, {"timestamps": "word"}, {"temperature": [0.0, 0.5]}],
+    ids=str,
+)
+def test_settings_of_speech_are_refused(folders: dict[str, Path], generate: dict[str, Any]) -> None:
+    with pytest.raises(AdapterError, match=rf"generate\.{next(iter(generate))}"):
+        captions(folders, **({"num_beams": 1} | generate))
+
+
+def test_samples_that_cannot_be_asked(folders: dict[str, Path]) -> None:
+    two = Sample("two", {"image": (picture(0), picture(1)), "question": "no"}, "no", "")
+    none = Sample("none", {"question": "no"}, "no", "")
+    talk: list[tuple[Any, ...]] = [
+        ("user", picture(0), "no"),
+        ("assistant", "a"),
+        ("user", "?"),
+        ("assistant", "b"),
+    ]
+    turns = Sample("turns", {"messages": tuple(Turn(role, tuple(parts)) for role, *parts in talk)}, "b", "")
+    long = Sample("long", {"image": picture(0), "question": "big " * POSITIONS}, "no", "")
+    made = answers(folders)
+    for sample, complaint in (
+        (two, "'two' has 2 images"),
+        (none, "'none' has no image"),
+        (turns, "'turns' has 3 turns"),
+        (long, f"'long': the question's {POSITIONS + 2} tokens are more than the {POSITIONS}"),
+    ):
+        with pytest.raises(RowError, match=complaint):
+            made.request(sample)
+        with pytest.raises(RowError, match=complaint):
+            made.encode([sample])
+
+
+def test_room_is_counted_before_anything_is_written(folders: dict[str, Path]) -> None:
+    made = captions(folders, words="{target}", max_new_tokens=20)
+    made.request(asked(0, "a big dog"))
+    with pytest.raises(RowError, match=f"5 tokens and 20 new ones are more than the decoder's {POSITIONS}"):
+        made.request(asked(0, "a big red dog"))
+    learning = captions(folders)
+    with pytest.raises(RowError, match=f"25 tokens, more than the decoder's {POSITIONS} positions"):
+        learning.encode([asked(0, "big " * 21)], with_targets=True)
+    learning.encode([asked(0, "big " * 20)], with_targets=True)
+    with pytest.raises(RowError, match="empty text"):
+        learning.encode([asked(0, "")], with_targets=True)
+    with pytest.raises(RowError, match="an option's 26 tokens"):
+        choices(folders).request(asked(0, "A", question="?", options=("a", "big " * POSITIONS)))
+    with pytest.raises(RowError, match="none of its 2 options is 'C'"):
+        choices(folders).encode([asked(0, "C", question="?", options=("a", "b"))], with_targets=True)
+
+
+def test_without_a_limit_the_checkpoints_own_holds(tmp_path: Path, folders: dict[str, Path]) -> None:
+    own = tiny_blip(tmp_path / "own")
+    config = json.loads((own / "config.json").read_text())
+    config["text_config"]["max_length"] = 9  # as the published checkpoints have it
+    (own / "config.json").write_text(json.dumps(config))
+    made = opened(own, "captioning", prompt=WORDS)
+    assert all(output.tokens <= 5 for output in made.predict(made.encode(captioned())))
+    assert any(output.tokens == 5 for output in made.predict(made.encode(captioned())))
+    with pytest.raises(RowError, match="10 tokens leave none of 9"):
+        opened(own, "captioning", prompt="a picture of a cat on the red mat").request(asked(0))
+    made = opened(folders[CAPTIONS], "captioning", prompt=WORDS)
+    outputs = made.predict(made.encode([asked(seed) for seed in range(8)]))
+    assert max(output.tokens for output in outputs) == POSITIONS - 4
+
+
+def test_sampling_depends_on_the_seed_and_on_what_is_asked_alone(folders: dict[str, Path]) -> None:
+    def say(seed: int, number: int) -> str:
+        made = captions(folders, num_beams=1, temperature=2.0, seed=seed)
+        assert made.bucket(asked(1)) != made.bucket(asked(2))
+        torch.manual_seed(number)
+        return str(said(made, [asked(1)])[0])
+
+    assert say(0, 1) == say(0, 2)
+    assert len({say(seed, 1) for seed in range(5)}) > 1
+
+
+@pytest.mark.parametrize("kind", ["captions", "answers", "matching", "options"])
+def test_numbers_that_are_none_are_an_error_and_not_a_text(folders: dict[str, Path], kind: str) -> None:
+    made = {
+        "captions": captions(folders),
+        "answers": answers(folders),
+        "matching": choices(folders),
+        "options": choices(folders, ANSWERS),
+    }[kind]
+    made.prepare()
+    with torch.no_grad():
+        made.model.vision_model.post_layernorm.bias.fill_(math.nan)
+    with pytest.raises(PredictionError, match="non-finite"):
+        made.predict(made.encode(captioned() if kind == "captions" else optional()))
+
+
+def test_an_answer_is_streamed_as_it_is_predicted(folders: dict[str, Path]) -> None:
+    made, sample = captions(folders), asked(4)
+    assert "".join(made.stream(sample)) == said(made, [sample])[0] != ""
+
+
+def test_one_of_several_captions_is_drawn_and_peoples_answers_are_not(
+    folders: dict[str, Path],
+) -> None:
+    import numpy as np
+
+    several = asked(0, ["a", "b", "c"])
+    drawn = {captions(folders).chosen(several, np.random.default_rng(seed)).target for seed in range(20)}
+    assert drawn == {"a", "b", "c"}
+    assert answers(folders).chosen(questioned()[2], np.random.default_rng(0)).target == ["no", "yes", "yes"]
