@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rapidfuzz.distance import Levenshtein
 
+from harness.evaluation.forms import nearest_reference
 from harness.metrics.base import Metric
 
 _KINDS: dict[str, Literal["substituted", "deleted", "inserted"]] = {
@@ -88,8 +89,11 @@ def change(difference: float, a: Mapping[str, Any], b: Mapping[str, Any], form: 
 
 
 def differing_words(reference: str, hypothesis: str) -> tuple[WordDifference, ...]:
-    """Where the words differ, in order, along the alignment that the word error rate counts."""
-    target, output = reference.split(), hypothesis.split()
+    """Where the words differ, in order, along the alignment that the word error rate counts.
+
+    Of several references the nearest is taken.
+    """
+    target, output = nearest_reference(reference, hypothesis).split(), hypothesis.split()
     return tuple(
         WordDifference(_KINDS[step.tag], _words(target, step.src_start, step.src_end), _words(output, *ends))
         for step in Levenshtein.opcodes(target, output)

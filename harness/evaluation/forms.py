@@ -6,9 +6,12 @@ What a kind's answers are (text, one class, several labels, ranks) is its form (
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
+
+from rapidfuzz.distance import Levenshtein
 
 from harness.results.record import Record
 from harness.spec.kinds import KINDS
@@ -58,9 +61,25 @@ def first_of(text: str) -> tuple[str, float | None]:
 
 def target_of(text: str, form: str) -> Any:
     """The target that `as_text` wrote: one class, a list of classes, captions, a text or several."""
-    if form == "labels" or (form != "class" and text.startswith('["')):
+    if form != "labels" and (form == "class" or not text.startswith('["')):
+        return text
+    try:
         return json.loads(text)
-    return text
+    except json.JSONDecodeError:  # a text that begins with brackets
+        return text
+
+
+def nearest_reference(target: str, answer: str) -> str:
+    """The text that an answer is set against: of several, the one of fewest other words, the commonest first.
+
+    `target` is a text, or several as `as_text` wrote them.
+    """
+    texts = target_of(target, "text")
+    if isinstance(texts, str):
+        return texts
+    said = answer.split()
+    ordered: list[str] = [text for text, _ in Counter(texts).most_common()]
+    return min(ordered, key=lambda text: Levenshtein.distance(text.split(), said))
 
 
 def in_short(answer: Any, form: str) -> str:

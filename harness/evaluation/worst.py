@@ -13,7 +13,7 @@ from rich.console import RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from harness.evaluation.forms import answer_of, form_of, most_probable, target_of
+from harness.evaluation.forms import answer_of, form_of, most_probable, nearest_reference, target_of
 from harness.metrics.base import Metric, build
 from harness.metrics.names import in_words
 from harness.results.record import Record
@@ -105,9 +105,9 @@ def costliest_text(record: Record, table: Any, cell: str = "") -> Iterable[Rende
 def _sides(row: Mapping[str, Any], form: str) -> Iterable[tuple[str, Text]]:
     """What is shown of a row: two texts aligned, a class and the first ones said, or captions and ranks."""
     if form == "text":
-        return zip(
-            ("ref ", "hyp "), word_diff(row["target_normalised"], row["prediction_normalised"]), strict=True
-        )
+        said = row["prediction_normalised"]
+        meant = nearest_reference(row["target_normalised"], said)
+        return zip(("ref ", "hyp "), word_diff(meant, said), strict=True)
     answer, target = answer_of(row["prediction"], form), target_of(row["target"], form)
     if form == "ranks":
         first = target if isinstance(target, str) else target[0]
