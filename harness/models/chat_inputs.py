@@ -137,14 +137,16 @@ class ChatInputs:
         numbers = {key: number for number, key in enumerate(own)}
         first = {read.key: read.beginning for read in reversed(reads)}
         beginnings = [first[key] for key in own]
+        media = self._media(beginnings)
         return Prompts(
-            prefixes=_left_padded(beginnings, pad) | self._media(beginnings),
+            prefixes=_left_padded(beginnings, pad) | {name: _stacked(parts) for name, parts in media.items()},
             prefix_of=[numbers[read.key] for read in reads],
             suffixes=[read.tail for read in reads],
             pad=pad,
             media=[beginning.images for beginning in beginnings],
             by_prompt=self._chat.media_by_prompt,
             answer_type=self._chat.answer_type,
+            rows={name: list(map(len, parts)) for name, parts in media.items()},
         )
 
     def _without_media(self, text: str, sample_id: str, reading: Reading) -> Read:
@@ -236,16 +238,13 @@ class ChatInputs:
         made = self._processor(text=[self._processor.image_token], images=[new("RGB", (64, 64))])
         return self.count_media(list(made["input_ids"][0]))
 
-    def _media(self, beginnings: Sequence[Beginning]) -> dict[str, Any]:
-        """Media tensors of these beginnings, one after the other; zeros fill what is smaller than another."""
-        names = list(dict.fromkeys(name for beginning in beginnings for name in beginning.media))
-        found = {}
-        for name in names:
-            parts = [beginning.media.get(name) for beginning in beginnings]
-            if self._chat.media_by_prompt:
-                like = next(part for part in parts if part is not None)
-                parts = [like.new_zeros((1, *like.shape[1:])) if part is None else part for part in parts]
-            found[name] = _stacked([part for part in parts if part is not None])
+    def _media(self, beginnings: Sequence[Beginning]) -> dict[str, list[Any]]:
+        """Each beginning's part of every media tensor; one without media has no rows, or a row of zeros."""
+        found: dict[str, list[Any]] = {}
+        for name in dict.fromkeys(name for beginning in beginnings for name in beginning.media):
+            like = next(beginning.media[name] for beginning in beginnings if name in beginning.media)
+            none = like.new_zeros((1 if self._chat.media_by_prompt else 0, *like.shape[1:]))
+            found[name] = [beginning.media.get(name, none) for beginning in beginnings]
         return found
 
 

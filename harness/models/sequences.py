@@ -33,7 +33,8 @@ class Prompts:
     media. `prefix_of` is each prompt's beginning, `suffixes` its token ids after it, at least one. `media` is
     how many images or clips each beginning has; one each when not given. `by_prompt` says that media tensors
     have a row for each beginning and not for each image (Idefics 3, Llama 3.2 Vision), where there are as
-    many of both and shapes don't tell. `answer_type` is the token type of what is answered (1 for PaliGemma).
+    many of both and shapes don't tell; `rows`, by a media tensor's name, how many of its rows each beginning
+    has, where somebody counted. `answer_type` is the token type of what is answered (1 for PaliGemma).
     """
 
     prefixes: dict[str, Any]
@@ -43,6 +44,7 @@ class Prompts:
     media: list[int] = field(default_factory=list)
     by_prompt: bool = False
     answer_type: int = 0
+    rows: dict[str, list[int]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.suffixes)
@@ -124,6 +126,8 @@ def _rows_of(name: str, prompts: Prompts, of: Sequence[int]) -> Any:
 
 def _lengths(name: str, prompts: Prompts) -> list[int]:
     """How many rows of this tensor each beginning has."""
+    if name in prompts.rows:
+        return prompts.rows[name]
     rows, prefixes = len(prompts.prefixes[name]), len(prompts.prefixes["input_ids"])
     media = prompts.counts
     grid = prompts.prefixes.get(GRIDS.get(name, ""))
