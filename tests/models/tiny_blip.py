@@ -145,6 +145,48 @@ def tiny_vit_gpt2(folder: Path, *, width: int = 16, seed: int = 0) -> Path:
     return folder
 
 
+def tiny_trocr(folder: Path, *, decoder: str = "trocr") -> Path:
+    """DeiT-like ViT and TrOCR's decoder, or RoBERTa's: start, padding and end are three different tokens."""
+    import torch
+    from transformers import (
+        AutoConfig,
+        VisionEncoderDecoderConfig,
+        VisionEncoderDecoderModel,
+        ViTConfig,
+        ViTImageProcessor,
+    )
+
+    tokenizer = byte_tokenizer()
+    tokenizer.add_special_tokens({"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>"})
+    start, pad, end = tokenizer.bos_token_id, 1, tokenizer.eos_token_id
+    widths = {"d_model": 16, "decoder_layers": 1, "decoder_attention_heads": 2, "decoder_ffn_dim": 24}
+    widths |= {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
+    text = AutoConfig.for_model(
+        decoder,
+        vocab_size=len(tokenizer),
+        max_position_embeddings=POSITIONS,
+        **(widths if decoder == "roberta" else {k: v for k, v in widths.items() if k[0] == "d"}),
+        init_std=0.5,
+        initializer_range=0.5,
+        is_decoder=True,
+        add_cross_attention=True,
+        pad_token_id=pad,
+        bos_token_id=start,
+        eos_token_id=end,
+        decoder_start_token_id=start,
+    )
+    encoder = ViTConfig(**{**VISION, "hidden_size": 16}, initializer_range=0.5)
+    config = VisionEncoderDecoderConfig.from_encoder_decoder_configs(encoder, text)
+    config.decoder_start_token_id, config.eos_token_id, config.pad_token_id = start, end, pad
+    torch.manual_seed(0)
+    network = VisionEncoderDecoderModel(config)
+    with quiet():
+        network.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        ViTImageProcessor(size={"height": SIDE, "width": SIDE}).save_pretrained(folder)
+    return folder
+
+
 def asked(seed: int, target: Any = "a cat", **inputs: Any) -> Sample:
     """A sample with an image of noise and whatever columns its task has."""
     image: DecodedImage = picture(seed)
