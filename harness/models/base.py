@@ -31,7 +31,7 @@ class AdapterInfo:
     its modules in the transformers model ("model.encoder"), for freezing. `towers`: input to the part that
     alone embeds it, where there is one for each. `version` changes whenever the
     family's outputs would: it is in the cache key. `hosted` models run on a server: there are no files and
-    nothing to train.
+    nothing to train. `unread`: prefixes of modules whose output nobody reads, so that they are never trained.
     """
 
     family: str
@@ -42,6 +42,7 @@ class AdapterInfo:
     parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     towers: Mapping[str, str] = field(default_factory=dict)
     hosted: bool = False
+    unread: tuple[str, ...] = ()
 
 
 @dataclass
@@ -103,6 +104,9 @@ class Adapter(ABC):
     weights: Weights
     coupled: bool = False
     """Whether what a sample teaches depends on the others of its step (contrastive losses)."""
+    partial: bool = False
+    """Whether some samples leave a part of the network out (a text without an image), so that no gradient of
+    theirs reaches it."""
 
     @classmethod
     def for_task(

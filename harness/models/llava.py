@@ -24,6 +24,7 @@ from harness.models.chat_processor import processor_of
 from harness.models.chat_prompts import ChatPrompts
 from harness.models.chat_settings import positions, settings
 from harness.models.chat_streams import Streamer
+from harness.models.chat_vision import unread
 from harness.models.finite import check_finite
 from harness.models.sequences import Prompts, joined
 from harness.models.sequences import media_of as media_tensors
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
     from harness.models.weights import Weights
     from harness.spec.schema import Task
-    from harness.spec.training import PartState
+    from harness.spec.values import PartState
 
 
 class Llava(Adapter):
@@ -55,6 +56,7 @@ class Llava(Adapter):
         parts=all_parts(),
     )
     auto_class = "AutoModelForMultimodalLM"
+    partial = True
 
     def __init__(self, weights: Weights, task: Task) -> None:
         self.weights = weights
@@ -63,7 +65,12 @@ class Llava(Adapter):
         self._generate = task.generate
         processor, chat = processor_of(weights), chat_of(weights.config)
         self._chat = chat
-        self.info = replace(type(self).info, lora_targets=chat.targets, parts=chat.parts)
+        self.info = replace(
+            type(self).info,
+            lora_targets=chat.targets,
+            parts=chat.parts,
+            unread=unread(weights.config),
+        )
         self._tokenizer = processor.tokenizer
         own = weights.generation_config()
         self._settings = settings(own, weights.config, self._tokenizer, task.generate)

@@ -18,10 +18,12 @@ REST = "rest"
 
 @dataclass(frozen=True)
 class Parts:
-    """`prefixes`: part name to the prefixes of its modules; `states`: part name to frozen, lora or full."""
+    """`prefixes`: part name to the prefixes of its modules; `states`: part name to frozen, lora or full;
+    `unread`: prefixes of what is frozen whatever its part is."""
 
     prefixes: Mapping[str, tuple[str, ...]]
     states: Mapping[str, PartState]
+    unread: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -43,7 +45,7 @@ class Parts:
                         "Leave it out of the parts of a stage that isn't to train it.",
                     )
                 states[name] = states.get(name, state) if state == "frozen" else state
-        return cls(dict(info.parts), states)
+        return cls(dict(info.parts), states, info.unread)
 
     @classmethod
     def staged(
@@ -58,7 +60,7 @@ class Parts:
             frozen: dict[str, PartState] = dict.fromkeys(everything, "frozen")
             as_told: dict[str, PartState] = {**dict.fromkeys(everything, train.method), **defaults}
             states = (frozen if others else as_told) | own.parts
-            found[stage.name if stage else ""] = cls(dict(info.parts), states)
+            found[stage.name if stage else ""] = cls(dict(info.parts), states, info.unread)
         return found
 
     def part(self, name: str) -> str:
@@ -70,13 +72,19 @@ class Parts:
             (len(prefix), part)
             for part, prefixes in self.prefixes.items()
             for prefix in prefixes
-            if not prefix or f"{name}.".startswith(f"{prefix}.")
+            if _begins(name, prefix)
         ]
         return max(found, default=(0, REST))[1]
 
     def state(self, name: str) -> str:
         """What is done with a module or parameter of this full name: frozen, lora or full."""
+        if any(_begins(name, prefix) for prefix in self.unread):
+            return "frozen"
         return self.states[self.part(name)]
+
+
+def _begins(name: str, prefix: str) -> bool:
+    return not prefix or f"{name}.".startswith(f"{prefix}.")
 
 
 def _check(info: AdapterInfo, train: Train, where: str) -> None:

@@ -193,8 +193,10 @@ def arguments(
     processes: Processes,
     name: str,
     trackers: Sequence[str] = (),
+    partial: bool = False,
 ) -> TrainingArguments:
-    """transformers' settings for this training. Raises AdapterError for a tracker that isn't there."""
+    """transformers' settings for this training; `partial` is the adapter's. Raises AdapterError for a tracker
+    that isn't there."""
     if train.report_to:
         os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(work.parent / "logs" / name))
     with quiet():
@@ -216,7 +218,7 @@ def arguments(
             save_strategy="no",
             eval_strategy="no",
             ignore_data_skip=True,
-            ddp_find_unused_parameters=False,
+            ddp_find_unused_parameters=partial,
             ddp_broadcast_buffers=False,  # a family's loss may call the network more often in one process
             use_cpu=device == "cpu",
             report_to=list(trackers) or "none",
