@@ -164,7 +164,7 @@ class Engine:
             raise RunError(f"the adapter returned {len(outputs)} outputs for a batch of {len(good)}")
         spent = (time.perf_counter() - started + encoded.batch.seconds) / len(good)
         outcomes = [(row, sound(output), spent) for row, output in zip(good, outputs, strict=True)]
-        self._succeeded |= any(isinstance(outcome, Output) for _, outcome, _ in outcomes)
+        self._succeeded |= any(isinstance(output, Output) for output in outputs)
         self._check_not_hopeless(outcomes)
         return outcomes
 

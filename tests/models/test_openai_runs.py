@@ -206,6 +206,16 @@ def test_an_outage_ends_the_run_and_the_next_goes_on(server: ChatServer, write: 
     assert (usage["requests"], usage["cached"]) == (6, 6)
 
 
+def test_requests_that_are_all_refused_are_a_broken_run(server: ChatServer, write: Write, here: Harness):
+    write(n=40, run={"batch_size": 4})
+    server.fault = lambda seen: Fault(400, "temperature must be 1")  # type: ignore[method-assign]
+    done = here("eval", "task.yaml")
+    assert done.code == 3
+    assert "failed on every sample of its first batch" in done.err
+    assert "HTTP 400: temperature must be 1" in done.err
+    assert len(server.seen) == 4
+
+
 def test_a_refused_key_ends_the_run(server: ChatServer, write: Write, here: Harness):
     write(n=40)
     server.fault = lambda seen: Fault(401, f"no such key: {KEY}")  # type: ignore[method-assign]
