@@ -35,6 +35,23 @@ SHARDED = {"coco_captions", "coco_captions_blip", "flickr30k_captions"}
 SCORED = sorted(set(TASKS) - {LOCAL})
 SCORED_ROWS = {name: IMAGES if name in SHARDED else ROWS for name in SCORED} | {"mmmu": 6}
 SHORT = ("--set", "train.batch=4", "--set", "train.micro_batch=2")
+SHORTER = {
+    "gqa": (*SHORT, "--set", "train.steps=2"),
+    "newyorker_ranking": (*SHORT, "--set", "fold=ranking_from_pixels_3", "--set", "train.epochs=1"),
+    "llava_two_stages": tuple(
+        part
+        for name in ("caption_steps", "caption_batch", "instruction_steps", "instruction_batch")
+        for part in ("--set", f"{name}=2")
+    ),
+}
+LEARNED_FROM = {
+    "gqa": (2, "lmms-lab-encoder/GQA"),
+    "chartqa": (2, "HuggingFaceM4/ChartQA"),
+    "nocaps": (3, "clip-benchmark/wds_mscoco_captions"),
+    "newyorker_ranking": (2, "jmhessel/newyorker_caption_contest"),
+    "llava_two_stages": (4, "HuggingFaceH4/llava-instruct-mix-vsft"),
+}
+"""Steps of the fine-tunes, and the data that they end with."""
 Ran = dict[str, list[dict[str, Any]]]
 
 
@@ -92,6 +109,25 @@ def test_questions_about_one_image_are_one_cluster(scored: Ran) -> None:
     assert (record["data"]["n"], record["metrics"]["vqa_accuracy"]["clusters"]) == (ROWS, ROWS // 2)
 
 
+@pytest.fixture(scope="module")
+def tuned(run: Run) -> Ran:
+    """The records of tasks that are fine-tuned, unchanged but for their length: base and tuned of each."""
+    names = list(LEARNED_FROM)
+    found = run([["run", name, *SHORTER.get(name, SHORT)] for name in names])
+    return {name: one["runs"] for name, one in zip(names, found, strict=True)}
+
+
+@pytest.mark.parametrize("name", LEARNED_FROM)
+def test_a_task_is_fine_tuned_unchanged_but_for_its_length(tuned: Ran, name: str) -> None:
+    steps, learned_from = LEARNED_FROM[name]
+    base, after = tuned[name]
+    assert after["parent"] == base["run_id"]
+    assert after["train"]["steps"] == steps
+    assert after["train"]["data"]["path"] == learned_from
+    assert list(after["metrics"]) == list(base["metrics"])
+    assert base["failures"]["n"] == after["failures"]["n"] == 0
+
+
 def test_visual7w_is_made_by_the_commands_in_its_comment(run: Run, tmp_path: Path) -> None:
     text = dict(shipped_tasks())[LOCAL].read_text(encoding="utf-8")
     script = "\n".join(re.findall(r"^#   (.+)$", text, re.MULTILINE))
@@ -101,40 +137,7 @@ def test_visual7w_is_made_by_the_commands_in_its_comment(run: Run, tmp_path: Pat
     made = made.replace("python -", f"{sys.executable} -", 1)
     subprocess.run(["bash", "-euo", "pipefail", "-c", made], cwd=tmp_path, check=True)
     [found] = run([["run", LOCAL, *SHORT]], tmp_path)
-    base, tuned = found["runs"]
-    assert base["data"]["n"] == 4
-    assert base["failures"]["n"] == tuned["failures"]["n"] == 0
+    base, after = found["runs"]
+    assert (base["data"]["n"], after["train"]["steps"]) == (4, 2)
+    assert base["failures"]["n"] == after["failures"]["n"] == 0
     assert base["metrics"]["accuracy"]["clusters"] == 2
-
-
-@pytest.mark.parametrize(
-    ("name", "steps", "learned_from"),
-    [
-        ("gqa", 2, "lmms-lab-encoder/GQA"),
-        ("chartqa", 2, "HuggingFaceM4/ChartQA"),
-        ("nocaps", 3, "clip-benchmark/wds_mscoco_captions"),
-        ("newyorker_ranking", 6, "jmhessel/newyorker_caption_contest"),
-    ],
-)
-def test_a_task_is_fine_tuned_unchanged_but_for_its_length(
-    run: Run, name: str, steps: int, learned_from: str
-) -> None:
-    short = (*SHORT, "--set", "train.steps=2") if name == "gqa" else SHORT
-    short = (*short, "--set", "fold=") if "fold" in TASKS[name][0].params else short
-    [found] = run([["run", name, *short]])
-    base, tuned = found["runs"]
-    assert tuned["parent"] == base["run_id"]
-    assert tuned["train"]["steps"] == steps
-    assert tuned["train"]["data"]["path"] == learned_from
-    assert list(tuned["metrics"]) == list(base["metrics"])
-    assert tuned["failures"]["n"] == 0
-
-
-def test_two_stages_learn_from_captions_and_conversations(run: Run) -> None:
-    params = ("caption_steps", "caption_batch", "instruction_steps", "instruction_batch")
-    short = [part for name in params for part in ("--set", f"{name}=2")]
-    [found] = run([["run", "llava_two_stages", *short]])
-    base, tuned = found["runs"]
-    assert tuned["parent"] == base["run_id"]
-    assert tuned["failures"]["n"] == 0
-    assert tuned["train"]["steps"] == 4
