@@ -19,6 +19,8 @@ from harness.spec.kinds import KINDS
 NO_ANSWER = "(no answer)"
 """What reports call an answer without any class."""
 
+_as_json = json.JSONEncoder(ensure_ascii=False).encode  # made once: json.dumps makes one for every call
+
 
 def form_of(record: Record) -> str:
     """What the answers of a stored run are; text where this version doesn't know its kind."""
@@ -34,7 +36,7 @@ def as_text(value: Any) -> str:
         value = dict(value)
     elif not isinstance(value, Sequence):
         value = value.tolist()  # an embedding
-    return json.dumps(value, ensure_ascii=False)
+    return _as_json(value)
 
 
 def answer_of(text: str, form: str) -> Any:

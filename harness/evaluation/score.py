@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from typing import Any
 
 from harness.errors import SampleError
@@ -23,6 +24,7 @@ from harness.spec.schema import MetricSpec, Task, metric_keys
 from harness.types import Failure, Prediction, Sample
 
 ROWS_PER_BATCH = 1024
+_as_json = json.JSONEncoder(ensure_ascii=False, sort_keys=True).encode
 
 
 class Scorer:
@@ -81,7 +83,7 @@ class Scorer:
             "seconds": prediction.media_seconds,
             "tokens": prediction.tokens,
             "truncated": prediction.truncated,
-            "extras": json.dumps(dict(prediction.extras), ensure_ascii=False, sort_keys=True),
+            "extras": _as_json(dict(prediction.extras)),
         }
         if prediction.error is not None or sample is None:
             failure = prediction.error or Failure("RowError", "the row can't be read")
@@ -105,9 +107,9 @@ class Scorer:
         found: dict[str, Any] = {}
         seen: list[Any] = []
         for scored in self.scored:
-            name = resolve(scored.metric.normalizer, language)
+            name, normalizer = _normalizer(scored.metric.normalizer, language)
             if name not in done:
-                done[name] = self._normalised(output, sample.target, name)
+                done[name] = self._normalised(output, sample.target, normalizer)
             prediction, target = done[name]
             if scored is self.scored[0]:
                 shown = in_short(prediction, self._form)
@@ -117,11 +119,10 @@ class Scorer:
             found |= dict(zip(scored.columns, scored.add(one, sample.group), strict=True))
         return found
 
-    def _normalised(self, output: Any, target: Any, name: str) -> tuple[Any, Any]:
+    def _normalised(self, output: Any, target: Any, normalizer: Callable[[str], str]) -> tuple[Any, Any]:
         """Prediction and target; texts are normalised, classes and ranks have nothing to normalise."""
         if self._form != "text":
             return output, target
-        normalizer = NORMALIZERS.get(name)
         return normalized(output, normalizer), normalized(target, normalizer)
 
     def _shown(self, scored: Scored, prediction: Any) -> Any:
@@ -136,6 +137,13 @@ class Scorer:
     def parts(self) -> dict[str, MetricPart]:
         """Every metric's score with its interval."""
         return {scored.key: scored.part(self._statistics) for scored in self.scored}
+
+
+@cache  # asked for every sample and metric
+def _normalizer(name: str, language: str | None) -> tuple[str, Callable[[str], str]]:
+    """The normalizer that a metric means for text in a language, with its name."""
+    resolved = resolve(name, language)
+    return resolved, NORMALIZERS.get(resolved)
 
 
 def task_language(task: Task) -> str | None:
