@@ -62,6 +62,7 @@ def llama_tokenizer(*extra: str, positions: int = POSITIONS) -> Any:
         vocab={piece: number for number, piece in enumerate(pieces)},
         merges=[("▁", "r"), ("▁r", "e")],
         model_max_length=positions,
+        add_bos_token=True,
     )
     tokenizer.add_special_tokens(
         {"pad_token": "<pad>", "additional_special_tokens": [*extra]}, replace_extra_special_tokens=False
@@ -416,7 +417,14 @@ def tiny_gemma3(folder: Path, *, seed: int = 0) -> Path:
     ids = tokenizer.convert_tokens_to_ids
     config = Gemma3Config(
         vision_config={**VISION, "vision_use_head": False},
-        text_config={**LANGUAGE, **_tokens(tokenizer), "head_dim": 16, "sliding_window": 512},
+        # Its embeddings are its outputs too: drawn wide, every token would be followed by itself.
+        text_config={
+            **LANGUAGE,
+            **_tokens(tokenizer),
+            "head_dim": 16,
+            "sliding_window": 512,
+            "initializer_range": 0.05,
+        },
         mm_tokens_per_image=4,
         boi_token_index=ids(names["boi_token"]),
         eoi_token_index=ids(names["eoi_token"]),
@@ -426,7 +434,7 @@ def tiny_gemma3(folder: Path, *, seed: int = 0) -> Path:
     images = Gemma3ImageProcessorPil(size={"height": SIZE, "width": SIZE})
     processor = Gemma3Processor(images, tokenizer, chat_template=GEMMA_TEMPLATE, image_seq_length=4)
     ends = [tokenizer.eos_token_id, ids("<end_of_turn>")]
-    return _save(folder, lambda: Gemma3ForConditionalGeneration(config), processor, seed, ends)
+    return _save(folder, lambda: _open(Gemma3ForConditionalGeneration(config)), processor, seed, ends)
 
 
 def tiny_paligemma(folder: Path, *, seed: int = 0) -> Path:
@@ -569,13 +577,15 @@ def tiny_chat(model_type: str, folder: Path) -> Path:
 
 
 def _open(model: Any) -> Any:
-    """Gates that begin closed, opened: otherwise no image would matter."""
+    """Gates and projections that begin at zero, opened: otherwise no image would matter."""
     import torch
 
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "gate" in name and parameter.numel() == 1:
                 parameter.fill_(1.0)
+            if name.endswith("mm_input_projection_weight"):
+                parameter.normal_(0.0, 0.3)
     return model
 
 
