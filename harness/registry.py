@@ -125,6 +125,7 @@ FAMILIES: Registry[Any] = Registry(
         "pixels": "harness.models.pixels:Pixels",
         "llava": "harness.models.llava:Llava",
         "openai": "harness.models.openai:OpenAI",
+        "vllm": "harness.models.vllm:Vllm",
         "dummy": "harness.models.dummy:Dummy",
     },
 )

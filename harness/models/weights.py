@@ -7,7 +7,7 @@ import hashlib
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import copy, deepcopy
 from functools import cached_property
@@ -140,10 +140,14 @@ class Weights:
         weights are missing, left over or of another shape: a checkpoint with random layers must never be
         scored. Only a new head may be lacking; its outputs are then zero.
         """
-        key = auto_class, self.head
+        return self.kept(auto_class, lambda: self._load(auto_class))
+
+    def kept(self, name: str, load: Callable[[], Any]) -> Any:
+        """What `load` returned under this name, kept until `release` or until something else is loaded."""
+        key = name, self.head
         if key not in self._models:
             self._models.clear()  # one network in memory at a time
-            self._models[key] = self._load(auto_class)
+            self._models[key] = load()
         return self._models[key]
 
     def holds(self, auto_class: str) -> bool:

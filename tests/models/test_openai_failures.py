@@ -205,7 +205,7 @@ def test_tokens_keep_below_theirs_by_what_the_server_counted(server: ChatServer)
     made = model_of(server, api={"tokens_per_minute": 6000, "concurrency": 1})
     client = Client(made.weights, clock.now, clock.sleep)
     server.answer = noting(times, clock, "word " * 100)  # 200 tokens with the prompt's
-    bodies = [made._request(asked(f"{n}")).body for n in range(3)]
+    bodies = [{"model": "tiny-chat", "messages": made.messages(asked(f"{n}"))} for n in range(3)]
     client.ask([Request(body, tokens=1000) for body in bodies])
     assert times == [1000.0, 1002.0, 1004.0]
 
@@ -215,7 +215,7 @@ def test_a_failed_request_gives_its_tokens_back(server: ChatServer):
     made = model_of(server, api={"tokens_per_minute": 60, "concurrency": 1})
     client = Client(made.weights, clock.now, clock.sleep, chance=lambda: 0.0)
     server.faults.append(Fault(500))
-    client.ask([Request(made._request(asked()).body, tokens=600)])
+    client.ask([Request({"model": "tiny-chat", "messages": made.messages(asked())}, tokens=600)])
     assert sum(clock.waits) == 0
 
 
