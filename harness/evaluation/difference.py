@@ -21,7 +21,7 @@ from harness.evaluation.statistics import (
     resampled_paired,
     weighted_paired,
 )
-from harness.metrics.base import CorpusMetric, Metric, WeightedMetric
+from harness.metrics.base import CorpusMetric, Metric, WeightedMetric, mean
 from harness.metrics.normalizers import normalized
 from harness.registry import NORMALIZERS
 from harness.results.record import MetricPart
@@ -175,9 +175,11 @@ def _by_lists(metric: CorpusMetric, part: MetricPart, pairs: Pairs, draws: int, 
         ]
         for table in (pairs.a, pairs.b)
     )
-    return Difference(
-        paired=resampled_paired(metric.compute, texts_a, texts_b, targets, pairs.a["group"], draws, seed),
-        value_a=metric.compute(texts_a, targets),
-        value_b=metric.compute(texts_b, targets),
-        left_out=pairs.left_out,
-    )
+    groups = pairs.a["group"]
+    value_a, value_b = (metric.compute(texts, targets) for texts in (texts_a, texts_b))
+    if metric.averaged:
+        alone_a, alone_b = (metric.alone(texts, targets) for texts in (texts_a, texts_b))
+        drawn = paired(alone_a, alone_b, groups, mean, draws, seed)
+    else:
+        drawn = resampled_paired(metric.compute, texts_a, texts_b, targets, groups, draws, seed)
+    return Difference(drawn, value_a, value_b, pairs.left_out)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.evaluation.statistics import Interval, interval, resampled_interval, weighted_interval
-from harness.metrics.base import CorpusMetric, Metric, WeightedMetric
+from harness.metrics.base import CorpusMetric, Metric, WeightedMetric, mean
 from harness.results.record import MetricIdentity, MetricPart
 from harness.spec.schema import MetricSpec, Statistics
 
@@ -166,7 +166,10 @@ class ScoredLists(Scored):
         return float(self.metric.compute(*lists)) if self._predictions else float("nan")
 
     def interval(self, draws: int, seed: int) -> Interval:
-        """The bootstrap over lists, made anew for every draw."""
+        """The bootstrap over lists, made anew for every draw, or over each sample's own score."""
+        if self.metric.averaged:
+            scores = self.metric.alone(self._predictions, self._targets)
+            return interval(scores, self.groups, mean, draws, seed)
         compute = self.metric.compute
         return resampled_interval(compute, self._predictions, self._targets, self.groups, draws, seed)
 

@@ -68,11 +68,13 @@ class Metric(ABC):
 class CorpusMetric(ABC):
     """A metric known only as a function of whole lists (one of the `evaluate` library).
 
-    Its interval comes from resampled indices, so it is called once per draw.
+    Its interval comes from resampled indices, so it is called once per draw; where it is `averaged`, the mean
+    of what it gives for each sample alone, once per sample.
     """
 
     takes: ClassVar[tuple[str, ...]] = ("text", "class")
     normalizer: str = "none"
+    averaged: bool = False
 
     @property
     @abstractmethod
@@ -97,6 +99,20 @@ class CorpusMetric(ABC):
     @abstractmethod
     def compute(self, predictions: Sequence[Any], targets: Sequence[Any]) -> float:
         """The score of these predictions."""
+
+    def alone(self, predictions: Sequence[Any], targets: Sequence[Any]) -> NDArray[np.float64]:
+        """Each sample's score and 1, shape (n, 2), whose sums `mean` reduces; of what is `averaged`."""
+        import numpy as np
+
+        pairs = zip(predictions, targets, strict=True)
+        values = [self.compute([prediction], [target]) for prediction, target in pairs]
+        return np.stack([np.array(values, dtype=np.float64), np.ones(len(values))], axis=1)
+
+
+def mean(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Score / samples, shape (..., 2) to (...,)."""
+    found: NDArray[np.float64] = sums[..., 0] / sums[..., 1]
+    return found
 
 
 class WeightedMetric(CorpusMetric):

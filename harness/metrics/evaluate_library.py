@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import PurePath
@@ -19,14 +20,20 @@ LOWER_IS_BETTER = frozenset(
     | {"ter", "wer"}
 )
 """Errors and losses among the library's metrics; every other one is taken as better when higher."""
+MEANS = frozenset({"meteor"})
+"""Those that are a mean over samples."""
+_NLTK_DATA = re.compile(r"nltk\.download\('([\w.-]+)'\)")
+"""Where NLTK's error names the data that it lacks."""
 
 
 @dataclass(frozen=True, config=OPTIONS)
 class EvaluateMetric(CorpusMetric):
     """`- evaluate: meteor`, or `- evaluate: {path: ./my_metric.py, key: score}`.
 
-    The library knows only whole lists, so it runs once per bootstrap draw. The signature carries the digest
-    of the metric's source, not its path: the same script on another machine is the same metric.
+    The library knows only whole lists, so it runs once per bootstrap draw, unless the score is a mean over
+    samples (`averaged`). References may be lists of texts where the metric takes several (meteor, bleu). The
+    signature carries the digest of the metric's source, not its path: the same script on another machine is
+    the same metric.
     """
 
     path: str
@@ -43,6 +50,14 @@ class EvaluateMetric(CorpusMetric):
     """Unit to show: "%" for percent, empty for a plain number."""
     normalizer: str = "none"
     """Text normalizer before the metric's own processing."""
+    averaged: bool = Field(default=None, validate_default=True)
+    """Whether the score is the mean of what the metric gives for each sample alone: it is then computed once
+    per sample, not per draw of the bootstrap. Known of meteor; false for others when not given."""
+
+    @field_validator("averaged", mode="before")
+    @classmethod
+    def _mean(cls, given: Any, info: ValidationInfo) -> Any:
+        return _stem(str(info.data.get("path"))) in MEANS if given is None else given
 
     @field_validator("higher_is_better", mode="before")
     @classmethod
@@ -72,13 +87,19 @@ class EvaluateMetric(CorpusMetric):
     def compute(self, predictions: Sequence[Any], targets: Sequence[Any]) -> float:
         """The chosen entry of the metric's result.
 
-        Raises UsageError when the result doesn't have it, RunError when the metric itself fails, and
-        RemoteError when it has to come from the Hub and doesn't.
+        Raises UsageError when the result doesn't have it or NLTK's data are missing, RunError when the metric
+        itself fails, and RemoteError when it has to come from the Hub and doesn't.
         """
         module = self._module
         try:
             result = module.compute(predictions=list(predictions), references=list(targets), **self.arguments)
         except Exception as error:  # the metric is somebody else's code
+            if missing := _NLTK_DATA.search(str(error)):
+                raise UsageError(
+                    f"metric '{self.name}' needs NLTK's data '{missing[1]}', which isn't on this disk",
+                    f"Run: python -m nltk.downloader {missing[1]} (meteor: wordnet omw-1.4 punkt_tab). "
+                    "The variable NLTK_DATA names a folder that has them already.",
+                ) from error
             raise RunError(
                 f"metric '{self.name}' of the evaluate library failed: {error}",
                 "Its `arguments` and the types of predictions and targets must be what its script expects.",
@@ -107,7 +128,9 @@ class EvaluateMetric(CorpusMetric):
         try:
             return evaluate.load(self.path, config_name=self.config, keep_in_memory=True)
         except ImportError as error:
-            raise UsageError(f"metric '{self.name}' can't be loaded: {error}") from error
+            raise UsageError(
+                f"metric '{self.name}' can't be loaded: {error}", "Install what its script imports."
+            ) from error
         except OSError as error:
             if self.path.endswith(".py"):
                 raise UsageError(f"there is no metric script at {self.path}") from error

@@ -6,7 +6,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from harness.errors import RemoteError, RunError, UsageError
+from harness.evaluation.score import Scorer
 from harness.metrics import CorpusMetric, build
+from harness.spec.schema import Task
+from harness.types import Prediction, Sample
 
 pytestmark = pytest.mark.heavy  # importing evaluate imports torch
 
@@ -107,6 +110,86 @@ def test_errors_of_the_library_are_better_when_lower():
     assert not corpus_metric(path="ter").higher_is_better
     assert not corpus_metric(path="someone/perplexity").higher_is_better
     assert corpus_metric(path="ter", higher_is_better=True).higher_is_better
+
+
+SEVERAL = """
+import datasets
+import evaluate
+
+class Any(evaluate.Metric):
+    def _info(self):
+        text = datasets.Value("string")
+        features = datasets.Features({"predictions": text, "references": datasets.Sequence(text)})
+        return evaluate.MetricInfo(description="", citation="", inputs_description="", features=features)
+
+    def _compute(self, predictions, references):
+        right = [prediction in texts for prediction, texts in zip(predictions, references)]
+        return {"any": sum(right) / len(right)}
+"""
+
+
+@pytest.fixture
+def several(tmp_path):
+    path = tmp_path / "any.py"
+    path.write_text(SEVERAL)
+    return str(path)
+
+
+def test_several_references_and_an_average_over_samples(several):
+    """The interval of a mean is that of its samples' scores, for one call per sample instead of per draw."""
+    task = {
+        "name": "captions",
+        "kind": "captioning",
+        "data": {"path": "none", "columns": {"image": "image", "target": "captions"}},
+        "model": {"checkpoint": "none"},
+        "metrics": [{"evaluate": {"path": several}}, {"evaluate": {"path": several, "averaged": True}}],
+        "statistics": {"draws": 100},
+    }
+    scorer = Scorer(Task.model_validate(task))
+    for number in range(12):
+        texts = ["a dog", "a cat"] if number % 3 else ["a bus"]
+        scorer.add(Sample(str(number), {}, texts, str(number)), str(number), Prediction(str(number), "a cat"))
+    calls: list[int] = []
+    averaged = scorer.scored[1].metric
+    assert isinstance(averaged, CorpusMetric)
+    compute = type(averaged).compute
+
+    def counted(self, predictions, targets):
+        calls.append(len(predictions))
+        return compute(self, predictions, targets)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(averaged), "compute", counted)
+        drawn, mean = scorer.parts().values()
+    assert len([size for size in calls if size == 1]) == 12
+    assert len(calls) == 12 + 1 + 100  # each sample; then all of them, and every draw, for the other metric
+    assert drawn.ci95 == pytest.approx(mean.ci95)
+    assert drawn.value == mean.value == pytest.approx(8 / 12)
+
+
+def test_only_known_means_are_averaged_unasked():
+    assert build("evaluate", {"path": "someone/meteor"}).averaged  # type: ignore[union-attr]
+    assert not build("evaluate", {"path": "rouge"}).averaged  # type: ignore[union-attr]
+
+
+def test_missing_data_of_nltk_say_how_to_get_them(tmp_path):
+    path = tmp_path / "meteor.py"
+    path.write_text(
+        SEVERAL.replace(
+            "right = [",
+            "raise LookupError(\"Resource x. >>> nltk.download('punkt_tab')\")\n        right = [",
+        )
+    )
+    with pytest.raises(UsageError, match="'meteor' needs NLTK's data 'punkt_tab'") as raised:
+        corpus_metric(path=str(path)).compute(["a"], [["a"]])
+    assert "python -m nltk.downloader punkt_tab" in raised.value.hint
+
+
+def test_a_missing_package_is_named(tmp_path):
+    path = tmp_path / "needy.py"
+    path.write_text("import a_package_that_is_nowhere\n" + SEVERAL)
+    with pytest.raises(UsageError, match="pip install a_package_that_is_nowhere"):
+        corpus_metric(path=str(path)).compute(["a"], [["a"]])
 
 
 class hub:  # noqa: N801 (used like contextlib.closing)
