@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 from PIL import Image
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from torch import Tensor
 from torch.nn import functional
 from transformers import (
@@ -57,6 +57,8 @@ TEMPLATE = (
 """LLaVA 1.5's format: "USER: <image>\\n{question} ASSISTANT:", then the answer and the end."""
 SPECIAL = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
 IMAGE_PLACE = "<image>"
+SPACE = "▁"
+"""What Llama's tokenizers write for a space; here every word and mark begins with it."""
 IMAGES = 24_000
 TEST_IMAGES = 300
 SIDE = 32
@@ -194,11 +196,14 @@ def new_processor() -> Any:
 
 def new_tokenizer() -> Any:
     """A tokenizer that knows the words of questions, answers and the template, in any case."""
-    pieces = [*SPECIAL.values(), IMAGE_PLACE, *words()]
+    pieces = [*SPECIAL.values(), IMAGE_PLACE, *(f"{SPACE}{word}" for word in words())]
     vocabulary = {piece: number for number, piece in enumerate(pieces)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=SPECIAL["unk_token"]))
     tokenizer.normalizer = normalizers.Lowercase()
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Whitespace(), pre_tokenizers.Metaspace(SPACE, "always", split=False)]
+    )
+    tokenizer.decoder = decoders.Metaspace(SPACE, "always")
     start = SPECIAL["bos_token"]
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{start} $A", special_tokens=[(start, vocabulary[start])]
