@@ -60,8 +60,11 @@ def bert_tokenizer() -> Any:
     return BertTokenizer(vocab={piece: number for number, piece in enumerate([*SPECIAL, *WORDS])})
 
 
-def tiny_blip(folder: Path, name: str = "BlipForConditionalGeneration", **text: Any) -> Path:
-    """One of BLIP's three networks; `text` overrides settings of its text config."""
+def tiny_blip(folder: Path, name: str = "BlipForConditionalGeneration", *, words: float = 0.1) -> Path:
+    """One of BLIP's three networks; `words` is how large its word embeddings are.
+
+    Small ones keep a decoder from saying again and again what it has just read, large ones let it learn.
+    """
     import torch
     import transformers
     from transformers import BlipConfig, BlipImageProcessor, BlipProcessor
@@ -77,7 +80,7 @@ def tiny_blip(folder: Path, name: str = "BlipForConditionalGeneration", **text: 
     # A decoder of answers sees the text encoder's states with weights that are made for the image's width.
     width = TEXT["hidden_size"] if name == "BlipForQuestionAnswering" else VISION["hidden_size"]
     config = BlipConfig(
-        text_config={**TEXT, **tokens, **text},
+        text_config={**TEXT, **tokens},
         vision_config={**VISION, "hidden_size": width, "initializer_range": 0.7},
         image_text_hidden_size=8,
     )
@@ -85,8 +88,8 @@ def tiny_blip(folder: Path, name: str = "BlipForConditionalGeneration", **text: 
     with torch.no_grad():  # biases and norms as a trained network has them, not zeros and ones
         for key, parameter in network.named_parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)
-            if "word_embeddings" in key:  # or a decoder says what it has just read, again and again
-                parameter.mul_(0.1)
+            if "word_embeddings" in key:
+                parameter.mul_(words)
             if key.endswith("predictions.bias"):  # some of its texts end
                 parameter[config.text_config.sep_token_id] += ENDS
     processor = BlipProcessor(BlipImageProcessor(size={"height": SIDE, "width": SIDE}), tokenizer)
