@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from harness.data import Dataset
-from harness.data.rows import ListRows, Request, Stream
+from harness.data.rows import ListRows, Request, Rows, Stream
 from harness.data.where import kept_rows
 from harness.errors import DataError
+from harness.spec.overlay import overlaid
 from harness.spec.schema import Data
-from harness.spec.training_data import overlaid
 from harness.types import Image
 from tests.data.pictures import write_pictures
 
 LoadFrom = Callable[..., Dataset]
 WriteJsonl = Callable[..., Path]
-ROWS = [
+ROWS: list[dict[str, Any]] = [
     {"id": "a", "question": "q0", "answer": "yes", "type": "open", "year": 1},
     {"id": "b", "question": "q1", "answer": "no", "type": "choice", "year": 2},
     {"id": "c", "question": "q2", "answer": "no", "type": "choice", "year": 3},
@@ -54,6 +55,7 @@ def test_rows_are_kept_by_their_values(
 def test_a_stream_keeps_them_too() -> None:
     rows = [{"type": "a", "n": 1}, {"type": "b", "n": 2}, {"type": "a", "n": 3}]
     kept = kept_rows(Stream(rows, ("type", "n")), {"type": "a"}, Request("x", "test"))
+    assert isinstance(kept, Stream)
     assert [[row["n"] for row in kept] for _ in range(2)] == [[1, 3], [1, 3]]
 
 
@@ -68,7 +70,8 @@ def test_what_is_wrong_is_said(load_from: LoadFrom, write_jsonl: WriteJsonl) -> 
 
 def test_only_other_columns_are_read() -> None:
     kept = kept_rows(ListRows(ROWS, tuple(ROWS[0])), {"year": 3}, Request("x", "test"))
-    assert kept.only({"id"}).column("id") == ["c", "d"]  # type: ignore[union-attr]
+    assert isinstance(kept, Rows)
+    assert kept.only({"id"}).column("id") == ["c", "d"]
 
 
 def test_another_dataset_for_training_has_other_columns_to_choose_by() -> None:
