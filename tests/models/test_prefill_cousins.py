@@ -1,7 +1,7 @@
 """Kinds of chat model that share beginnings: answers are those of prompts read anew.
 
-`test_prefill` has seven networks against each prompt alone, `test_chat_cousins` answers of every kind; here are
-options and beams of the kinds that the former hasn't.
+`test_prefill` has seven networks against each prompt alone, `test_chat_cousins` answers of every kind; here
+are options and beams of the kinds that the former hasn't.
 """
 
 from __future__ import annotations
