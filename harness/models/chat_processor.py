@@ -42,7 +42,7 @@ def _kind(model_type: str) -> Any:
 
 
 def _without_video(kind: Any, weights: Weights) -> Any:
-    class Seeing(kind):  # type: ignore[misc]
+    class Seeing(kind):
         def check_argument_for_proper_class(self, name: str, part: Any) -> Any:
             return None if name == VIDEO else super().check_argument_for_proper_class(name, part)
 

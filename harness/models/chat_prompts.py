@@ -13,6 +13,7 @@ from typing import Any
 
 from harness.errors import AdapterError, RowError
 from harness.models.chat_cousins import Chat
+from harness.spec.kinds import MEDIA
 from harness.types import Audio, Image, Turn
 
 DATE = "26 Jul 2024"
@@ -37,7 +38,8 @@ class ChatPrompts:
         self._processor = processor
         self._chat = chat
         tokenizer = processor.tokenizer
-        special = {token for token in tokenizer.all_special_tokens if token}
+        none = {tokenizer.bos_token, *(getattr(processor, f"{kind}_token", None) for kind in MEDIA)}
+        special = {token for token in tokenizer.all_special_tokens if token not in none}
         self._ends = special | {str(tokenizer.convert_ids_to_tokens(end)) for end in ends}
         self._end = str(tokenizer.eos_token or tokenizer.convert_ids_to_tokens(min(ends)))
         self._settings = {"date_string": DATE} if "date_string" in self._template() else {}

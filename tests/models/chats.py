@@ -8,7 +8,7 @@ from typing import Any
 from harness.models import load
 from harness.models.llava import Llava
 from harness.spec.schema import Task
-from harness.types import Media, Sample
+from harness.types import Audio, Image, Sample
 from tests.models.clips import noise
 from tests.models.pictures import picture
 
@@ -29,7 +29,7 @@ def asked(
 ) -> Sample:
     """A question about the picture (or clip) `of`, its own when not given."""
     seed = number if of is None else of
-    shown: Media = picture(seed, size) if medium == "image" else noise(0.5 + seed / 10, seed)
+    shown: Image | Audio = picture(seed, size) if medium == "image" else noise(0.5 + seed / 10, seed)
     return Sample(f"s{number}", {medium: shown, "question": question, **inputs}, target, "g")
 
 

@@ -89,8 +89,9 @@ def processed(made: Llava, sample: Any, medium: str) -> dict[str, Any]:
         text = text.removesuffix("\n")  # which this processor writes itself
     begin = processor.tokenizer.bos_token
     given = sample.inputs[medium]
-    shown = {"images": [given.load()]} if medium == "image" else {"audio": [given.load(16_000)]}
-    shown |= {} if medium == "image" else {"sampling_rate": 16_000}
+    shown: dict[str, Any] = {"images": [given.load()]} if medium == "image" else {}
+    if medium == "audio":
+        shown = {"audio": [given.load(16_000)], "sampling_rate": 16_000}
     found = processor(
         text=[text], **shown, return_tensors="pt", add_special_tokens=not (begin and text.startswith(begin))
     )

@@ -191,8 +191,8 @@ def test_a_search_with_beams_is_not_streamed(folder: Path):
 def test_options_are_scored_behind_the_prompt(folder: Path):
     made = chat(folder, "multiple_choice", prompt="{question}")
     sample = options("red", "a blue cat")
-    [output] = made.predict(made.encode([sample]))
-    assert list(output.output) == ["A", "B"]
+    found: Any = made.predict(made.encode([sample]))[0].output
+    assert list(found) == ["A", "B"]
     for letter, words in (("A", "▁re d"), ("B", "▁ a ▁ b l u e ▁ c a t")):
         prompts = made.encode([sample]).settings["prompts"]
         asking = [*prompts.prefixes["input_ids"][0].tolist(), *prompts.suffixes[0]]
@@ -203,8 +203,8 @@ def test_options_are_scored_behind_the_prompt(folder: Path):
             ).logits[0]
         chances = logits.log_softmax(-1)
         by_hand = sum(float(chances[len(asking) - 1 + at, token]) for at, token in enumerate(answer))
-        assert output.output[letter]["tokens"] == len(answer)
-        assert output.output[letter]["logprob"] == pytest.approx(by_hand, rel=1e-5)
+        assert found[letter]["tokens"] == len(answer)
+        assert found[letter]["logprob"] == pytest.approx(by_hand, rel=1e-5)
 
 
 def test_letters_can_be_what_is_scored_and_learned(folder: Path):

@@ -74,11 +74,11 @@ def test_answers_before_a_later_image_are_found(tmp_path: Path, build: Callable[
 def test_labels_are_the_assistant_mask_of_the_template(folder: Path):
     made = chat(folder)
     sample = asked(0, target="a red cat")
+    shown, question = {"type": "image", "image": picture(0).load()}, {"type": "text", "text": "what is it?"}
     messages = [
-        {"role": "user", "content": [{"type": "image", "image": sample.inputs["image"].load()}]},
+        {"role": "user", "content": [shown, question]},
         {"role": "assistant", "content": [{"type": "text", "text": "a red cat"}]},
     ]
-    messages[0]["content"].append({"type": "text", "text": "what is it?"})
     found = made.weights.processor.apply_chat_template(
         messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
     )

@@ -305,7 +305,7 @@ def tiny_qwen2_5_vl(folder: Path, *, seed: int = 0) -> Path:
     """A Qwen2.5-VL: windows in its vision tower."""
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
-    vision = {"depth": 2, "hidden_size": WIDTH, "out_hidden_size": WIDTH, "num_heads": 2}
+    vision: dict[str, Any] = {"depth": 2, "hidden_size": WIDTH, "out_hidden_size": WIDTH, "num_heads": 2}
     vision |= {"intermediate_size": 48, "window_size": 16, "fullatt_block_indexes": [1]}
     config = partial(Qwen2_5_VLConfig, vision_config={**vision, "patch_size": 4})
     return _qwen(folder, seed, config, Qwen2_5_VLForConditionalGeneration, "Qwen2_5_VLProcessor")
@@ -315,7 +315,7 @@ def tiny_qwen3_vl(folder: Path, *, seed: int = 0) -> Path:
     """A Qwen3-VL: features of inner layers go into the language model's first ones."""
     from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
-    vision = {"depth": 2, "hidden_size": WIDTH, "out_hidden_size": WIDTH, "num_heads": 2}
+    vision: dict[str, Any] = {"depth": 2, "hidden_size": WIDTH, "out_hidden_size": WIDTH, "num_heads": 2}
     vision |= {"intermediate_size": 48, "deepstack_visual_indexes": [0], "num_position_embeddings": 64}
     config = partial(Qwen3VLConfig, vision_config={**vision, "patch_size": 4})
     return _qwen(folder, seed, config, Qwen3VLForConditionalGeneration, "Qwen3VLProcessor")
