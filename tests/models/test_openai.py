@@ -113,7 +113,7 @@ def test_a_file_that_servers_read_is_sent_as_it_is(server: ChatServer, form: str
     assert sent_image(server.seen[0]) == (mime, content)
 
 
-@pytest.mark.parametrize("case", ["gif", "clear", "turned", "decoded", "deep", "inks"])
+@pytest.mark.parametrize("case", ["gif", "clear", "hole", "turned", "decoded", "deep", "inks"])
 def test_any_other_image_is_sent_as_this_program_sees_it(server: ChatServer, case: str):
     turned = Pillow.Exif()
     turned[0x0112] = 6
@@ -124,6 +124,7 @@ def test_any_other_image_is_sent_as_this_program_sees_it(server: ChatServer, cas
     image = {
         "gif": EncodedImage(png(form="GIF")),
         "clear": EncodedImage(png(mode="RGBA")),
+        "hole": EncodedImage(png(transparency=Pillow.open(io.BytesIO(png())).getpixel((0, 0)))),
         "turned": EncodedImage(png(form="JPEG", exif=turned)),
         "decoded": DecodedImage(np.full((6, 8), 9, np.uint8)),
         "deep": EncodedImage(deep.getvalue()),
