@@ -104,9 +104,6 @@ class Adapter(ABC):
     weights: Weights
     coupled: bool = False
     """Whether what a sample teaches depends on the others of its step (contrastive losses)."""
-    partial: bool = False
-    """Whether some samples leave a part of the network out (a text without an image), so that no gradient of
-    theirs reaches it."""
 
     @classmethod
     def for_task(
@@ -204,6 +201,11 @@ class Adapter(ABC):
     def items(self, batch: Batch) -> int:
         """How many units (tokens, pairs) of a batch encoded with targets the loss is a sum over."""
         return int((batch.tensors["labels"] != IGNORED_LABEL).sum())
+
+    def partial(self, batch: Batch) -> bool:
+        """Whether a batch encoded with targets leaves a part of the network out (texts without an image), so
+        that no gradient of its loss reaches that."""
+        return False
 
     def loss(self, network: Any, batch: Batch) -> Any:
         """Sum of the losses over the batch's items, a float32 scalar to call backward on.

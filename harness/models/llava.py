@@ -56,7 +56,6 @@ class Llava(Adapter):
         parts=all_parts(),
     )
     auto_class = "AutoModelForMultimodalLM"
-    partial = True
 
     def __init__(self, weights: Weights, task: Task) -> None:
         self.weights = weights
@@ -178,6 +177,10 @@ class Llava(Adapter):
     def chosen(self, sample: Sample, random: np.random.Generator) -> Sample:
         """With one of its captions as the target, where it has several."""
         return self._asking.chosen(sample, random)
+
+    def partial(self, batch: Batch) -> bool:
+        """Whether it has neither images nor clips."""
+        return not self._inputs.count_media(batch.tensors["input_ids"].flatten().tolist())
 
     def loss(self, network: Any, batch: Batch) -> Any:
         """Cross entropy summed over the labels, a float32 scalar; logits are made for their places alone."""

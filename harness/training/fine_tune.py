@@ -197,7 +197,6 @@ def _train(
                 processes=job.processes,
                 name=f"{job.folder.name}-{stage.name}" if stage.name else job.folder.name,
                 trackers=job.train.report_to,
-                partial=job.adapter.partial,
             ),
             watcher,
             autocast=autocasts(stage.train, job.adapter.weights.device),

@@ -98,6 +98,13 @@ class Tuning:
             for name, parameter in self._trained():
                 parameter.requires_grad_(before[name])
 
+    def nothing(self) -> Tensor:
+        """Zero, with a gradient of zero for everything that is being trained."""
+        import torch
+
+        trained = [parameter for _, parameter in self._trained() if parameter.requires_grad]
+        return torch.stack([parameter.flatten()[:0].sum().float() for parameter in trained]).sum()
+
     def state(self) -> dict[str, Tensor]:
         """Every trained parameter by its name in `network`: a copy on the CPU; shared ones once."""
         return {name: copied(parameter) for name, parameter in self._trained()}

@@ -97,9 +97,15 @@ class HarnessTrainer(Trainer):
         if self._coupled:
             loss = self._of_pairs(self._coupled, model, inputs.batch) / num_items_in_batch
         else:
-            loss = self._adapter.loss(model, inputs.batch) / num_items_in_batch * self._processes.world
+            loss = self._of_items(model, inputs.batch) / num_items_in_batch * self._processes.world
         self._watcher.saw(loss.detach(), inputs)
         return loss
+
+    def _of_items(self, model: Any, batch: Batch) -> Any:
+        """The family's loss. Where it doesn't reach all that is trained, the gradient of the rest is zero:
+        processes wait for each other's gradients of everything."""
+        loss = self._adapter.loss(model, batch)
+        return loss + self._tuning.nothing() if self._adapter.partial(batch) else loss
 
     def _of_pairs(self, coupled: CoupledLoss, model: Any, batch: Batch) -> Any:
         """This micro-batch's share of a coupled loss; before the first of several, all are looked at."""
@@ -193,10 +199,8 @@ def arguments(
     processes: Processes,
     name: str,
     trackers: Sequence[str] = (),
-    partial: bool = False,
 ) -> TrainingArguments:
-    """transformers' settings for this training; `partial` is the adapter's. Raises AdapterError for a tracker
-    that isn't there."""
+    """transformers' settings for this training. Raises AdapterError for a tracker that isn't there."""
     if train.report_to:
         os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(work.parent / "logs" / name))
     with quiet():
@@ -218,7 +222,7 @@ def arguments(
             save_strategy="no",
             eval_strategy="no",
             ignore_data_skip=True,
-            ddp_find_unused_parameters=partial,
+            ddp_find_unused_parameters=False,
             ddp_broadcast_buffers=False,  # a family's loss may call the network more often in one process
             use_cpu=device == "cpu",
             report_to=list(trackers) or "none",
