@@ -17,7 +17,7 @@ from harness.data.local_source import SUFFIXES, open_local
 from harness.data.rows import Opened, Request, Rows, Step, SteppedRows, Stream
 from harness.data.samples import SampleMaker
 from harness.data.synthetic import PREFIX, open_synthetic
-from harness.data.targets import Answers, Captions, Choices, Targets, Texts
+from harness.data.targets import Choices, Targets, open_targets
 from harness.data.transform import load_transform
 from harness.data.where import kept_rows
 from harness.errors import DataError, RemoteError, RowError
@@ -100,14 +100,10 @@ def _targets(
 
     `request` has the commit that the rows stand at.
     """
-    if kind in ("retrieval", "captioning"):
-        return Captions()
-    if kind == "vqa":
-        return Answers(own)
     if kind is not None and KINDS[kind].options:
         return Choices()
     if kind is None or not KINDS[kind].classes:
-        return Texts(own)
+        return open_targets(kind, own)
     given = classes.names if classes else None
     if (named := _names_file(classes)) is not None:
         given = read_names(_found_names_file(request, named))

@@ -83,6 +83,13 @@ class Choices(Targets):
         return letter_of(value, [str(option) for option in options], what)
 
 
+def open_targets(kind: str | None, class_names: tuple[str, ...] | None = None) -> Targets:
+    """How targets are read that come from no closed list: captions, answers of several people, texts."""
+    if kind in ("retrieval", "captioning"):
+        return Captions()
+    return Answers(class_names) if kind == "vqa" else Texts(class_names)
+
+
 def letter_of(value: Any, options: Sequence[str], what: str) -> str:
     """The letter of the option that a value names. Raises RowError for none, and where it is ambiguous."""
     if isinstance(value, str):
