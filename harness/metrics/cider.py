@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections import Counter
 
 SIGMA = 6.0
-"""Standard deviation of the length penalty, in bigrams."""
+"""Standard deviation of the length penalty, in words (bigrams in COCO's code: differences are the same)."""
 SCALE = 10 * 100
 """CIDEr-D is a cosine times 10, and is reported times 100."""
 
@@ -145,16 +145,10 @@ def _means(kept: Sequence[Kept]) -> Iterator[Cell]:
     row = 0
     for image, (caption, texts) in enumerate(kept):
         for text in texts:
-            apart = _bigrams(caption) - _bigrams(text)
-            penalty = np.exp(-(apart**2) / (2 * SIGMA**2))
+            penalty = np.exp(-((len(caption) - len(text)) ** 2) / (2 * SIGMA**2))
             for _ in range(ORDER):
                 yield image, row, SCALE * penalty / (ORDER * len(texts))
                 row += 1
-
-
-def _bigrams(caption: Caption) -> int:
-    """A caption's length, as COCO's code counts it."""
-    return max(len(caption) - 1, 0)
 
 
 def _matrix(cells: Iterable[Cell], shape: tuple[int, int]) -> Any:
