@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from harness.errors import PredictionError, RunError
+from harness.errors import HarnessError, PredictionError, RunError
 from harness.models.endpoint import Endpoint
 from harness.models.openai_replies import Reply, ServerError, fault_of, read_events, read_reply
 from harness.models.pace import Pace, backoff_seconds, retry_after_seconds
@@ -62,6 +62,7 @@ class Client:
         self._requests = Pace(self._api.requests_per_minute, clock)
         self._tokens = Pace(self._api.tokens_per_minute, clock)
         self._failed_in_a_row = 0
+        self._ended_by: HarnessError | None = None
         self._lock = threading.Lock()
 
     def prepare(self) -> None:
@@ -74,21 +75,23 @@ class Client:
         Raises AdapterError or RunError for what would happen to every other request, too: a refused key,
         a server that is down.
         """
-        self.prepare()
-        self._stopping.clear()
+        self._begin()
         pool = ThreadPoolExecutor(min(self._api.concurrency, len(requests)), "ask")
         futures = [pool.submit(self._answered, request) for request in requests]
         try:
-            for future in wait(futures, return_when=FIRST_EXCEPTION).done:
-                future.result()  # the error that ends the run, before those that it ends
+            wait(futures, return_when=FIRST_EXCEPTION)
+            if self._ended_by is not None:  # and not by what others raised because of it
+                raise self._ended_by
             return [future.result() for future in futures]
-        finally:  # after an error, or when a person interrupts, nobody waits or begins any more
+        except BaseException:  # a person's interruption, too: nobody waits or begins any more
             self._stopping.set()
+            raise
+        finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
     def stream(self, request: Request) -> Iterator[str]:
         """The answer in pieces as they arrive; only its beginning is tried again."""
-        self.prepare()
+        self._begin()
         response, _ = self._tried(request, lambda: self._sent(request, stream=True))
         try:
             yield from read_events(response.iter_lines())
@@ -104,6 +107,9 @@ class Client:
             reply, retries = self._tried(request, lambda: self._reply(request))
         except PredictionError as error:
             return error
+        except HarnessError as error:
+            self._end(error)
+            raise
         counted = (reply.input_tokens or 0) + (reply.output_tokens or 0)
         self._tokens.correct(counted - request.tokens if counted else 0)
         return Answered(reply, retries)
@@ -131,6 +137,17 @@ class Client:
                 return found, number
         self._count(failed=True, failure=failure)
         raise PredictionError(f"{failure} (asked {self._api.retries + 1} times)")
+
+    def _begin(self) -> None:
+        self.prepare()
+        self._stopping.clear()
+        self._ended_by = None
+
+    def _end(self, error: HarnessError) -> None:
+        """Let nobody ask any more, because of the first error that says so."""
+        with self._lock:
+            self._ended_by = self._ended_by or error
+        self._stopping.set()
 
     def _wait(self, seconds: float) -> None:
         if seconds > 0:

@@ -233,7 +233,7 @@ def test_a_stream_is_the_same_answer_in_pieces(server: ChatServer):
     assert server.seen[-1].body["stream"] is True
     [output] = said(made, asked("is it red?"))
     assert isinstance(output, Output)
-    assert "".join(pieces) == output.output
+    assert "".join(pieces) == output.output == "".join(made.stream(asked("is it red?")))
 
 
 def test_a_stream_without_words_or_end_is_a_failure(server: ChatServer):
