@@ -193,6 +193,7 @@ FAMILY_OF_TYPE = {
     "gemma3": "llava",
     "paligemma": "llava",
     "internvl": "llava",
+    "molmo2": "llava",
     "mllama": "llava",
     "qwen2_audio": "llava",
     "blip": "blip",

@@ -76,6 +76,7 @@ CHATS: dict[str, Chat] = {
     "gemma3": LLAVA,
     "paligemma": PALIGEMMA,
     "internvl": LLAVA,
+    "molmo2": LLAVA,
     "mllama": Chat(
         vision=("model.vision_model",), projector=("model.multi_modal_projector",), media_by_prompt=True
     ),

@@ -43,6 +43,7 @@ PROMPTS = {
         "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\n<|image|>what is it?<|eot_id|>"
         "<|start_header_id|>assistant<|end_header_id|>\n\n"
     ),
+    "molmo2": CHATML.format("<|image|>"),
     "qwen2_audio": CHATML.format("<|audio_bos|><|AUDIO|><|audio_eos|>\n"),
 }
 LEARNED = {
@@ -56,7 +57,7 @@ LEARNED = {
     "mllama": "red<|eot_id|>",
 }
 """What "red" teaches; of the others it is "red<|im_end|>"."""
-NEEDS = {"smolvlm": "num2words"}
+NEEDS = {"smolvlm": "num2words", "molmo2": "torchvision"}
 
 
 @pytest.fixture(scope="module", params=sorted(TINY))

@@ -552,6 +552,35 @@ def tiny_qwen2_audio(folder: Path, *, seed: int = 0) -> Path:
     return _save(folder, lambda: Qwen2AudioForConditionalGeneration(config), processor, seed)
 
 
+def tiny_molmo2(folder: Path, *, seed: int = 0) -> Path:
+    """A Molmo 2: crops, tokens that end rows; its images need torchvision."""
+    from transformers import Molmo2Config, Molmo2ForConditionalGeneration, Molmo2ImageProcessor
+
+    special = ("<im_patch>", "<im_col>", "<im_start>", "<low_res_im_start>", "<frame_start>", "<im_end>")
+    special += ("<frame_end>", "<im_low>", "<|image|>", "<|video|>", "<|im_start|>")
+    tokenizer = byte_tokenizer(*special, end="<|im_end|>")
+    ids = tokenizer.convert_tokens_to_ids
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 16}
+    vision = {**VISION, **heads, "image_size": [SIZE, SIZE]}
+    adapter = {**heads, "vision_feature_layer": [0, 1], "hidden_size": WIDTH, "intermediate_size": 48}
+    config = Molmo2Config(
+        vision_config=vision,
+        adapter_config={**adapter, "text_hidden_size": WIDTH},
+        text_config={**LANGUAGE, **_tokens(tokenizer), **heads, "additional_vocab_size": 0},
+        image_start_token_id=ids("<im_start>"),
+        low_res_image_start_token_id=ids("<low_res_im_start>"),
+        image_end_token_id=ids("<im_end>"),
+        image_patch_id=ids("<im_patch>"),
+        frame_start_token_id=ids("<frame_start>"),
+        frame_end_token_id=ids("<frame_end>"),
+    )
+    images = Molmo2ImageProcessor(
+        size={"height": SIZE, "width": SIZE}, patch_size=PATCH, max_crops=4, overlap_margins=[0, 0]
+    )
+    processor = _Parts("Molmo2Processor", images, tokenizer, chat_template=chatml("<|image|>"))
+    return _save(folder, lambda: Molmo2ForConditionalGeneration(config), processor, seed)
+
+
 TINY: dict[str, Callable[[Path], Path]] = {
     "llava": tiny_llava,
     "llava_next": tiny_llava_next,
@@ -566,6 +595,7 @@ TINY: dict[str, Callable[[Path], Path]] = {
     "paligemma": tiny_paligemma,
     "internvl": tiny_internvl,
     "mllama": tiny_mllama,
+    "molmo2": tiny_molmo2,
     "qwen2_audio": tiny_qwen2_audio,
 }
 """By config.model_type."""
