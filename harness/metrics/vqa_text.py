@@ -44,13 +44,13 @@ _COMMA_IN_NUMBER = re.compile(r"\d,\d")
 _PERIOD = re.compile(r"\.(?!\d)")
 
 
-@lru_cache(maxsize=1 << 17)  # ten people mostly give a few answers, and questions share them
+@lru_cache(maxsize=1 << 16)  # ten people mostly give a few answers, and questions share them
 def vqa(text: str) -> str:
     """`text` by the VQA challenge's rules: "T-shirt" is "t shirt", "1,000" "1000", "none" "0", "a" ""."""
     return _words(_without_punctuation(one_line(text)))
 
 
-@lru_cache(maxsize=1 << 17)
+@lru_cache(maxsize=1 << 16)
 def m4c(text: str) -> str:
     """`text` by EvalAI's rules, as TextVQA, VizWiz and OK-VQA have it: "it's" is "it 's"."""
     lowered = text.lower().replace(",", "").replace("?", "").replace("'s", " 's")
