@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from harness.data.audio import SampledAudio
 from harness.data.image import DecodedImage
-from harness.types import Input, Sample
+from harness.spec.kinds import MEDIA, MESSAGES
+from harness.types import Audio, Image, Input, Sample, Turn
 
 RATE_HZ = 16_000
 SECONDS = 1.0
@@ -26,13 +27,22 @@ def probe_samples(inputs: Sequence[str], language: str | None = None) -> list[Sa
     return [
         Sample(
             id=f"probe-{number}",
-            inputs={name: _input(name, number) for name in inputs},
+            inputs={
+                name: _talk(inputs, number) if name == MESSAGES else _input(name, number) for name in inputs
+            },
             target=target,
             group=f"probe-{number}",
             meta=meta,
         )
         for number, target in enumerate(LETTERS if "options" in inputs else TARGETS)
     ]
+
+
+def _talk(inputs: Sequence[str], number: int) -> Input:
+    """A question about the sample's media and its answer."""
+    media = [_input(name, number) for name in MEDIA if name in inputs]
+    shown = tuple(medium for medium in media if isinstance(medium, Audio | Image))
+    return Turn("user", (*shown, f"probe {number}")), Turn("assistant", (TARGETS[number],))
 
 
 def _input(name: str, number: int) -> Input:

@@ -61,7 +61,7 @@ def _opened(weights: models.Weights, manifest: Mapping[str, Any]) -> Adapter:
     family = models.family_of(weights.checkpoint, (spec.get("model") or {}).get("family"))
     kind = spec.get("kind") or _kind_of(family)
     mapped = (spec.get("data") or {}).get("columns")
-    given = {key: spec[key] for key in ("generate", "classes") if spec.get(key)}
+    given = {key: spec[key] for key in ("generate", "classes", "prompt", "choice") if spec.get(key)}
     for columns in [mapped] if mapped else _columns(KINDS[kind], family):
         task = Task(
             name=str(spec.get("name", "export")),

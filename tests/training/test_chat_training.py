@@ -14,15 +14,18 @@ import torch
 from safetensors.torch import load_file
 
 from harness.errors import RunError
+from harness.models import load
 from harness.models.base import Adapter
 from harness.training.export import export
 from harness.training.fine_tune import FineTuned, fine_tune
 from harness.training.method import prepare
 from harness.training.order import steps
+from harness.training.parity import Probe
 from harness.training.watcher import Watcher
 from harness.types import Sample
 from tests.conftest import ROOT
 from tests.models.tiny_chat import tiny_llava
+from tests.tasks import task_of
 from tests.training.chats import Broken, chat, chat_job, dataset, part_of, question, questions, talk
 from tests.training.gradients import watched
 from tests.training.test_equality import assert_equal
@@ -278,6 +281,22 @@ def test_what_is_saved_loaded_and_merged_says_the_same(tmp_path, base):
     merged = chat(tmp_path / "merged")
     assert says(merged, samples)[0] == texts
     assert says(merged, samples)[1] == pytest.approx(losses, rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["vqa", "conversation", "multiple_choice"])
+def test_any_kind_of_chat_can_be_probed_for_export(base, kind):
+    names = {"vqa": ["question"], "conversation": ["messages"], "multiple_choice": ["question", "options"]}
+    columns = {name: name for name in ["image", "target", *names[kind]]}
+    spec = {"kind": kind, "data": {"columns": columns}}
+    task = task_of(base, kind, data={"path": "x", **spec["data"]})
+    adapter = load(task, base=base, device="cpu")
+    probe = Probe.of(adapter, spec)
+    [batch] = probe.batches
+    assert "pixel_values" in batch.tensors
+    labels = batch.tensors["labels"]
+    assert (labels != -100).any(1).all(), "nothing would be compared"
+    [logits] = probe.said(adapter)
+    assert len(logits) == 2
 
 
 def score(adapter: Adapter, step: int) -> dict[str, float]:
