@@ -144,7 +144,8 @@ class BlipMatching(Blip):
 
     def render(self, sample: Sample) -> Rendered:
         """The options' texts, all of which are learned from, and the tensors' shapes."""
-        texts = [text for text, _ in self._texts(sample)]
+        lettered = zip(LETTERS, self._texts(sample), strict=False)
+        texts = [f"{letter}. {text}  " for letter, (text, _) in lettered]
         notes = {"matched": "the options' texts, whatever is asked", "right": str(sample.target)}
         return Rendered([(text, True) for text in texts], shapes(self.encode([sample])), notes)
 

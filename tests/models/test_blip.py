@@ -135,6 +135,15 @@ def test_tokens_are_counted_without_the_end_that_shows_whether_a_limit_was_met(
         assert output.tokens == (8 if output.truncated else new.index(3))
 
 
+def test_a_piece_that_continues_the_last_of_the_words_is_read_as_that(folders: dict[str, Path]) -> None:
+    """As the published code cuts captions: the whole is decoded, then its beginning is taken off."""
+    made = captions(folders)
+    names = ["a", "picture", "of", "##s", "cat", "[SEP]", "dog"]
+    ids = made.weights.processor.tokenizer.convert_tokens_to_ids(names)
+    output = made._output([33, *ids], [33, *ids[:3]])
+    assert (output.output, output.tokens, output.truncated) == ("s cat", 2, False)
+
+
 def test_words_of_different_lengths_share_a_batch(folders: dict[str, Path]) -> None:
     made = captions(folders, words="{target}")
     samples = captioned()
@@ -152,16 +161,27 @@ def test_answers_are_those_of_transformers_to_a_single_question(folders: dict[st
 def test_a_question_is_answered_alike_beside_longer_ones(folders: dict[str, Path]) -> None:
     """To the last digit that matters: transformers' decoder looks at the padding of questions."""
     made, samples = answers(folders), questioned()
-    tensors = made.encode(samples).tensors
-    with torch.inference_mode():
-        states, lengths = made._seen(tensors)
-        logits = [made.speaker(torch.tensor([[33]]), encoder_hidden_states=row[None, :own]).logits
-                  for row, own in zip(states, lengths, strict=True)]  # fmt: skip
-        for sample, together in zip(samples, logits, strict=True):
-            states, [length] = made._seen(made.encode([sample]).tensors)
-            alone = made.speaker(torch.tensor([[33]]), encoder_hidden_states=states[:, :length]).logits
-            torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
-        assert (logits[0] - logits[1]).abs().max() > 0.01  # the question matters
+    made.prepare()
+
+    def first_logits(asks: list[Sample]) -> torch.Tensor:
+        """What the decoder says at first of each of them, in the order of their questions' lengths."""
+        found: list[torch.Tensor] = []
+        hook = made.speaker.register_forward_hook(
+            lambda _, given, named, said: (
+                found.append(said.logits[:, 0])
+                if named["input_ids"].shape[1] == 1 and int(named["input_ids"][0, 0]) == 33
+                else None
+            ),
+            with_kwargs=True,
+        )
+        made.predict(made.encode(asks))
+        hook.remove()
+        return torch.cat(found)
+
+    lengths = [len(made._read(sample)) for sample in samples]
+    alone = torch.cat([first_logits([samples[at]]) for at in sorted(range(4), key=lengths.__getitem__)])
+    torch.testing.assert_close(first_logits(samples), alone, rtol=1e-4, atol=1e-4)
+    assert (first_logits(samples[:1]) - first_logits(samples[1:2])).abs().max() > 0.01  # one image
 
 
 def test_an_image_goes_through_the_vision_tower_once(folders: dict[str, Path]) -> None:
