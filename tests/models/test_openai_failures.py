@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -108,6 +109,8 @@ def test_a_server_that_is_down_ends_the_run(server: ChatServer):
     with pytest.raises(RunError, match="failed on 3 samples in a row: HTTP 502"):
         said(made, *(asked(f"{n}") for n in range(9)))
     assert len(server.seen) - before == 3
+    server.faults.clear()
+    assert isinstance(said(made, asked("fine"))[0], Output)  # the same client, once it is well again
 
 
 def test_nobody_there_is_said(server: ChatServer):
@@ -217,6 +220,16 @@ def test_a_failed_request_gives_its_tokens_back(server: ChatServer):
     server.faults.append(Fault(500))
     client.ask([Request({"model": "tiny-chat", "messages": made.messages(asked())}, tokens=600)])
     assert sum(clock.waits) == 0
+
+
+def test_those_who_wait_end_with_the_run_and_its_own_error_is_told(server: ChatServer):
+    server.fault_for["a"] = Fault(503, headers={"Retry-After": "60"})
+    server.fault_for["b"] = Fault(401, "no such key", seconds=0.2)
+    started = time.monotonic()
+    with pytest.raises(AdapterError, match="no such key"):
+        said(model_of(server, api={"concurrency": 2}), *map(asked, "abcd"))
+    assert time.monotonic() - started < 20
+    assert sorted(seen.words for seen in server.seen) == ["a", "b"]
 
 
 @pytest.mark.parametrize("status", [400, 401, 500])
