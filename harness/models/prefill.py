@@ -100,7 +100,7 @@ def _behind_prompts(network: Any, prompts: Prompts, pairs: Sequence[Pair]) -> li
         given, wanted = zip(
             *((pairs[number][1][:-1], pairs[number][1][1:]) for number in numbers), strict=True
         )
-        behind = extended(taken(inputs, rows), given, prompts.pad, prompts.answer_type)
+        behind = extended(taken(inputs, rows), given, prompts.pad)
         new = max(map(len, given))
         logits = forward(
             network, behind | grids_of(_of(prompts, rows)), selected(cache, rows), keep=new, new=new
