@@ -39,7 +39,10 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class Confusion:
-    """How many samples of a class were taken for another, and what share of the class that is, in percent."""
+    """How many samples of a class were taken for another, and what share of the class that is, in percent.
+
+    `answer` is empty where none could be parsed.
+    """
 
     target: str
     answer: str
