@@ -16,12 +16,13 @@ class Chat:
     """One kind of chat model.
 
     `vision`, `audio`, `projector` and `language` are the prefixes of its parts in the transformers model,
-    `targets` the linear layers of its language model.
-    `shares_prefix` says that what stands before a token doesn't depend on it, so that prompts may share a
-    prefilled beginning. `media_by_prompt`: its media tensors have a row for each prompt, not for each image.
-    `spaced`: its processor puts a space between an image and a word right behind it. `plain` is the prompt of
-    a model that was trained without a chat template. `answer_type` is the token
-    type of what is answered, where it differs from the prompt's. `tokens_per_second` are those of audio.
+    `targets` the linear layers of its language model. `shares_prefix` says that what stands before a token
+    doesn't depend on it, so that prompts may share a prefilled beginning. `media_by_prompt`: its media
+    tensors have a row for each prompt, not for each image. `mixes`: a text without media may stand beside
+    one with some in a batch, and nothing changes. `spaced`: its processor puts a space between an image and
+    a word right behind it. `plain` is the prompt of a model that was trained without a chat template.
+    `answer_type` is the token type of what is answered, where it differs from the prompt's.
+    `tokens_per_second` are those of audio.
     """
 
     vision: tuple[str, ...] = ()
@@ -31,6 +32,7 @@ class Chat:
     targets: tuple[str, ...] = TARGETS
     shares_prefix: bool = True
     media_by_prompt: bool = False
+    mixes: bool = True
     spaced: bool = False
     plain: str | None = None
     answer_type: int = 0
@@ -78,7 +80,10 @@ CHATS: dict[str, Chat] = {
     "internvl": LLAVA,
     "molmo2": LLAVA,
     "mllama": Chat(
-        vision=("model.vision_model",), projector=("model.multi_modal_projector",), media_by_prompt=True
+        vision=("model.vision_model",),
+        projector=("model.multi_modal_projector",),
+        media_by_prompt=True,
+        mixes=False,  # where a row may look at no image, its cross-attention looks at all of them
     ),
     "qwen2_audio": Chat(
         audio=("model.audio_tower",), projector=("model.multi_modal_projector",), tokens_per_second=25

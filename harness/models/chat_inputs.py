@@ -67,8 +67,8 @@ class Reading:
 class ChatInputs:
     """Tokenises and extracts features for one checkpoint, in any thread.
 
-    Padding and truncation are settings that a fast tokenizer's threads share; here they are always off, so
-    nobody changes them.
+    Padding and truncation are settings that a fast tokenizer's threads share; here they are off in every
+    call, so no thread changes them and none has to wait for another.
     """
 
     def __init__(self, processor: Any, chat: Chat) -> None:
@@ -77,10 +77,9 @@ class ChatInputs:
         self._chat = chat
         tokens = [getattr(processor, f"{kind}_token", None) for kind in ("image", "audio")]
         self._places = re.compile("|".join(re.escape(token) for token in tokens if token) or "(?!)")
-        self._special = frozenset(
-            number for number, token in self._tokenizer.added_tokens_decoder.items() if token.special
-        )
         self._media_ids = frozenset(_media_ids(processor))
+        added = self._tokenizer.added_tokens_decoder.items()
+        self._special = self._media_ids | {number for number, token in added if token.special}
         extractor = getattr(processor, "feature_extractor", None)
         self.rate_hz = int(getattr(extractor, "sampling_rate", 0))
         """Sampling rate of the audio that it hears; 0 when it doesn't."""

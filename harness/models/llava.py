@@ -104,8 +104,10 @@ class Llava(Adapter):
         return {"prompt": prompt, "options": [*self._continuations(sample)]} if self._chooses else prompt
 
     def bucket(self, sample: Sample) -> Hashable:
-        """Sampling draws for a whole batch, so samples don't share one."""
-        return sample.id if generation.samples(self._generate) else None
+        """Sampling draws for a whole batch, so samples don't share one; nor do texts alone and images where
+        that would change the answer."""
+        apart = not self._chat.mixes and not self._media(sample)
+        return sample.id if generation.samples(self._generate) else apart
 
     def prefix(self, sample: Sample) -> str | None:
         """Digest over its images and clips in their order; None without any."""
@@ -185,9 +187,23 @@ class Llava(Adapter):
     def loss(self, network: Any, batch: Batch) -> Any:
         """Cross entropy summed over the labels, a float32 scalar; logits are made for their places alone."""
         import torch
+
+        return torch.stack([self._loss(network, part) for part in self._apart(batch.tensors)]).sum()
+
+    def _apart(self, tensors: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """The batch's tensors; texts without media by themselves where the network can't mix them."""
+        looks = tensors.get("cross_attention_mask")
+        if self._chat.mixes or looks is None:
+            yield dict(tensors)
+            return
+        shown = looks.flatten(1).any(1)
+        for kept, names in ((shown, tensors), (~shown, ("input_ids", "attention_mask", "labels"))):
+            if kept.any():
+                yield {name: tensors[name][kept] for name in names}
+
+    def _loss(self, network: Any, tensors: dict[str, Any]) -> Any:
         from torch.nn.functional import cross_entropy
 
-        tensors = dict(batch.tensors)
         labels = tensors.pop("labels")[:, 1:]
         places = (labels != IGNORED_LABEL).any(0).nonzero().flatten()
         keep = {"logits_to_keep": places} if self.model._supports_logits_to_keep() else {}
@@ -196,7 +212,7 @@ class Llava(Adapter):
         logits = logits if keep else logits[:, places]
         wanted = labels[:, places].to(logits.device)
         learned = wanted != IGNORED_LABEL
-        return cross_entropy(logits[learned].float(), wanted[learned], reduction="sum").to(torch.float32)
+        return cross_entropy(logits[learned].float(), wanted[learned], reduction="sum")
 
     def render(self, sample: Sample) -> Rendered:
         """The conversation's tokens with the label mask; runs of image tokens are counted."""

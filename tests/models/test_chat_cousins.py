@@ -17,6 +17,7 @@ from harness.registry import FAMILY_OF_TYPE
 from harness.spec.training import Train
 from harness.training.method import prepare
 from harness.training.parts import REST
+from harness.types import Audio, Image, Sample, Turn
 from tests.models.chats import DEAF, chat, four, learned
 from tests.models.tiny_chat import TINY, tiny_chat
 
@@ -161,6 +162,38 @@ def test_the_loss_is_the_sum_of_cross_entropies(made: Llava, medium: str):
     assert made.items(batch) == int((labels != IGNORED_LABEL).sum())
 
 
+def test_a_text_alone_shares_a_batch_with_media(kind: str, folder: Path, medium: str):
+    if CHATS[kind].plain is not None:
+        pytest.skip("it answers nothing without an image")
+    made, shown = chat(folder, "conversation"), four(medium)[0].inputs[medium]
+    assert isinstance(shown, Image | Audio)
+    both = [
+        Sample(f"m{at}", {"messages": (Turn("user", parts), Turn("assistant", ("Ho",)))}, "Ho", "g")
+        for at, parts in enumerate([("Hi?",), (shown, "Hi?")])
+    ]
+    if made.bucket(both[0]) == made.bucket(both[1]):
+        together = made.predict(made.encode(both))
+        assert together == [made.predict(made.encode([sample]))[0] for sample in both]
+    else:
+        assert kind == "mllama"
+    with torch.no_grad():
+        whole = float(made.loss(made.model, made.encode(both, with_targets=True)))
+        alone = sum(float(made.loss(made.model, made.encode([one], with_targets=True))) for one in both)
+    assert whole == pytest.approx(alone, rel=1e-5)
+
+
+def test_paligemma_learns_what_its_processor_makes_of_a_suffix(tmp_path: Path):
+    made, sample = chat(tiny_chat("paligemma", tmp_path)), four()[0]
+    given = sample.inputs["image"]
+    assert isinstance(given, Image)
+    reference = made.weights.processor(
+        text=["<image>what is it?"], images=[given.load()], suffix=["red"], return_tensors="pt"
+    )
+    tensors = made.encode([sample], with_targets=True).tensors
+    for name in ("input_ids", "token_type_ids", "labels"):
+        assert tensors[name].tolist() == reference[name].tolist()
+
+
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_gradients_reach_every_trained_parameter(
     kind: str, folder: Path, medium: str, *, checkpointing: bool
@@ -176,6 +209,10 @@ def test_gradients_reach_every_trained_parameter(
     assert REST not in states
     assert sorted(row.target for row in tuning.targets) == sorted(CHATS[kind].targets)
     assert all(row.modules == 2 for row in tuning.targets)
+    fixed = [name for name, value in tuning.network.named_parameters() if not value.requires_grad]
+    assert [name for name in fixed if "merger" in name or "projector" in name or "connector" in name] == [
+        name for name in fixed if ".original_module." in name
+    ]
     tuning.network.train()
     made.loss(tuning.network, made.encode(four(medium), with_targets=True)).backward()
     for name, parameter in tuning.network.named_parameters():

@@ -185,6 +185,7 @@ def gemma_tokenizer(*special: str, **names: str) -> Any:
     tokenizer = GemmaTokenizer(
         vocab={piece: number for number, piece in enumerate(pieces)},
         merges=[("▁", "r"), ("▁r", "e")],
+        add_bos_token=True,
         extra_special_tokens=names,
     )
     tokenizer.add_tokens([AddedToken("\n" * times, normalized=False, special=False) for times in (1, 2, 3)])
