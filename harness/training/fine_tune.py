@@ -265,7 +265,7 @@ def _rhythm(job: Job, stage: Stage) -> Rhythm:
         steps=stage.steps,
         evaluate_every=every,
         save_every=stage.train.save_every or every,
-        metric=job.metric if stage.last else None,
+        metric=job.metric,
         higher_is_better=job.higher_is_better,
         patience=stage.train.patience,
         title=stage.title,
