@@ -557,8 +557,8 @@ def tiny_molmo2(folder: Path, *, seed: int = 0) -> Path:
     """A Molmo 2: crops, tokens that end rows; its images need torchvision."""
     from transformers import Molmo2Config, Molmo2ForConditionalGeneration, Molmo2ImageProcessor
 
-    special = ("<im_patch>", "<im_col>", "<im_start>", "<low_res_im_start>", "<frame_start>", "<im_end>")
-    special += ("<frame_end>", "<im_low>", "<|image|>", "<|video|>", "<|im_start|>")
+    special = ["<im_patch>", "<im_col>", "<im_start>", "<low_res_im_start>", "<frame_start>", "<im_end>"]
+    special += ["<frame_end>", "<im_low>", "<|image|>", "<|video|>", "<|im_start|>"]
     tokenizer = byte_tokenizer(*special, end="<|im_end|>")
     ids = tokenizer.convert_tokens_to_ids
     heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 16}
