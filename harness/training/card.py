@@ -52,7 +52,7 @@ def _front_matter(manifest: Mapping[str, Any], name: str, *, whole: bool) -> str
     from huggingface_hub import ModelCardData
 
     spec, base = manifest.get("spec") or {}, manifest.get("base") or {}
-    on_hub = base.get("revision") is not None
+    on_hub, datasets = base.get("revision") is not None, _datasets(manifest)
     kind = str(spec.get("kind", ""))
     data = ModelCardData(
         base_model=name if on_hub else None,
@@ -60,7 +60,7 @@ def _front_matter(manifest: Mapping[str, Any], name: str, *, whole: bool) -> str
         library_name="transformers" if whole else "peft",
         pipeline_tag=_pipeline_tag(kind, spec),
         language=_language(spec),
-        datasets=_datasets(manifest) or None,
+        datasets=datasets[0] if len(datasets) == 1 else datasets or None,
         metrics=[metric for metric in manifest.get("scores", {}) if metric.isidentifier()] or None,
         tags=["mm-harness", *([] if whole else ["lora"]), *([kind.replace("_", "-")] if kind else [])],
     )
