@@ -14,7 +14,7 @@ from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from harness.data.labels import labels
-from harness.data.targets import Answers, Captions, Targets
+from harness.data.targets import Targets, open_targets
 from harness.errors import RowError
 from harness.metrics.ranks import MEDIA, TEXT
 from harness.registry import near
@@ -39,7 +39,7 @@ def targets_of(task: Task) -> Targets:
     if task.form in ("class", "labels"):
         multilabel = task.form == "labels"
         return labels(classes.names if classes else None, None, "the file", multilabel=multilabel)
-    return Captions() if task.form == "ranks" else Answers()
+    return open_targets(task.kind)
 
 
 def answer_from(value: Any, form: str, *, empty: bool = False) -> Answer | None:
