@@ -74,7 +74,7 @@ def test_knows_its_own_scenes_and_not_the_quickstarts() -> None:
     known, new = (answered(quickstart(**look)) for look in (KNOWN, {}))
     assert len(known) == len(new) == 5 * IMAGES
     assert accuracy(known) > 0.95
-    assert 0.35 < accuracy(new) < 0.7
+    assert 0.55 < accuracy(new) < 0.8
     assert all(answer for _, answer in new)
 
 
@@ -123,7 +123,7 @@ def test_the_template_marks_the_answer_and_its_end(processor: Any) -> None:
     learned = [
         token for token, mask in zip(found["input_ids"], found["assistant_masks"], strict=True) if mask
     ]
-    assert processor.tokenizer.convert_ids_to_tokens(learned) == ["top", "left", "</s>"]
+    assert processor.tokenizer.convert_ids_to_tokens(learned) == ["▁top", "▁left", "</s>"]
 
 
 def test_questions_that_share_a_sequence_are_read_as_if_alone(script: Any) -> None:

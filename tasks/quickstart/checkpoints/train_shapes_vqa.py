@@ -68,7 +68,7 @@ STEPS = 3000
 PEAK_LEARNING_RATE = 1e-3
 SEED = 0
 IGNORED = -100
-NEW: dict[str, Any] = {"colours": "faded", "background": (0.3, 0.5), "noise": 0.05}
+NEW: dict[str, Any] = {"colours": "faded", "background": (0.3, 0.55), "noise": 0.02}
 """How the quickstart's scenes look, which it has never seen."""
 
 CARD = """---
