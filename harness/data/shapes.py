@@ -135,8 +135,6 @@ class _Drawn(Rows):
 
     def _place(self, position: int) -> tuple[int, Question]:
         """Number of the image, and what it is asked."""
-        if position < 0:
-            position += len(self)
         number, which = divmod(position, len(self._options.questions))
         return number, self._options.questions[which]
 
