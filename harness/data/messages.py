@@ -4,12 +4,14 @@
      {"role": "assistant", "content": "A cat."}]
     [{"from": "human", "value": "<image>\\nWhat is it?"}, {"from": "gpt", "value": "A cat."}]
 
-An image stands in the message itself, or in the row's column of images, in the order of the places for
-them: {"type": "image"} without one, or <image> in a text.
+An image stands in the message itself (a path, a file's bytes, base64), or in the row's column of images, in
+the order of the places for them: {"type": "image"} without one, or <image> in a text.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -24,6 +26,9 @@ Made: TypeAlias = "Callable[[str, Any], Audio | Image]"
 """Media of a kind ("image", "audio") made of a row's value."""
 Role: TypeAlias = Literal["system", "user", "assistant"]
 
+_HELD = ("image", "audio", "image_url", "path", "bytes", "url", "base64")
+"""Keys of a part that may hold its file."""
+_KINDS = {"image": Image, "audio": Audio}
 _ROLES: Mapping[str, Role] = {
     "system": "system",
     "user": "user",
@@ -72,13 +77,17 @@ class _Waiting:
         self._taken = 0
         self._what = what
 
-    def next(self) -> Any:
+    def next(self, kind: str = "image", number: int | None = None) -> Any:
+        """The next one, which must be of this kind and, where a place says its number, have that."""
+        following = self._taken + 1
+        if number is not None and number != following:
+            raise RowError(f"{self._what} has <image {number}> where image {following} is due")
         if self._taken == len(self._media):
-            raise RowError(
-                f"{self._what} has a place for image {self._taken + 1}, the row has {len(self._media)}"
-            )
-        self._taken += 1
-        return self._media[self._taken - 1]
+            raise RowError(f"{self._what} has a place for {kind} {following}, the row has {len(self._media)}")
+        if not isinstance(self._media[self._taken], _KINDS[kind]):
+            raise RowError(f"{self._what} has a place for {kind} {following}, where the row has none")
+        self._taken = following
+        return self._media[following - 1]
 
     def check_empty(self) -> None:
         if self._taken < len(self._media):
@@ -119,10 +128,29 @@ def _pieces(part: Any, waiting: _Waiting, made: Made, where: str) -> Iterator[An
         yield from _with_places(encodable(part["text"], where), waiting)
     elif kind in ("image", "image_url", "audio"):
         medium = "audio" if kind == "audio" else "image"
-        given = next((part[key] for key in (medium, "path", "bytes", "url") if part.get(key)), None)
-        yield waiting.next() if given is None else made(medium, given)
+        held = next(((key, part[key]) for key in _HELD if part.get(key)), None)
+        yield waiting.next(medium) if held is None else made(medium, _file(*held, where))
     else:
         raise RowError(f"{where} has a part of type {kind!r}: known are text, image and audio")
+
+
+def _file(key: str, given: Any, where: str) -> Any:
+    """What a part holds, base64 as the bytes that it stands for. Raises RowError for an address on the
+    web."""
+    if isinstance(given, Mapping) and isinstance(given.get("url"), str):  # as OpenAI nests it
+        given = given["url"]
+    if not isinstance(given, str):
+        return given
+    if given.startswith(("http://", "https://")):
+        raise RowError(f"{where} names an address on the web, and samples are never fetched: {given[:60]!a}")
+    if given.startswith("data:"):
+        key, given = "base64", given.partition(",")[2]
+    if key != "base64":
+        return given
+    try:
+        return base64.b64decode(given, validate=True)
+    except binascii.Error as error:
+        raise RowError(f"{where} has base64 that can't be read: {error}") from error
 
 
 def _with_places(text: str, waiting: _Waiting) -> Iterator[Any]:
@@ -131,7 +159,8 @@ def _with_places(text: str, waiting: _Waiting) -> Iterator[Any]:
     for place in IMAGE_PLACE.finditer(text):
         if before := text[end : place.start()]:
             yield before
-        yield waiting.next()
+        number = place[0].removeprefix("<image").strip(" >")
+        yield waiting.next(number=int(number) if number else None)
         end = place.end() + (text[place.end() : place.end() + 1] == "\n")
     if rest := text[end:]:
         yield rest

@@ -41,11 +41,11 @@ class SampleMaker:
         if isinstance(own_id := row.get(str(self.columns.get("id", ""))), str):
             encodable(own_id, self._called("id"))
         group = self._value(row, "group") if "group" in self.columns else None
-        inputs = {name: self._input(row, name, sample_id) for name in self.inputs if name != MESSAGES}
         if MESSAGES in self.inputs:
-            inputs = self._conversation(row, inputs)
+            inputs = self._conversation(row, sample_id)
             target: Any = last_answer(inputs[MESSAGES])
         else:
+            inputs = {name: self._input(row, name, sample_id) for name in self.inputs}
             target = self.targets.of(self._value(row, "target"), self._called("target"), inputs)
         return Sample(
             id=sample_id,
@@ -101,11 +101,17 @@ class SampleMaker:
         media = MEDIA[name](value, self.media_root, sample_id)
         return media if self.corrupt is None else corrupted(media, self.corrupt)
 
-    def _conversation(self, row: Row, media: Mapping[str, Input]) -> dict[str, Input]:
-        """The conversation alone, with the row's media where it has places for them."""
+    def _conversation(self, row: Row, sample_id: str) -> dict[str, Input]:
+        """The conversation alone, with the row's media where it has places for them. A row without any is a
+        conversation in words, as mixtures have them."""
 
         def made(name: str, value: Any) -> Audio | Image:
-            return self._medium(value, name, "conversation")
+            return self._medium(value, name, sample_id)
 
-        waiting = [medium for value in media.values() for medium in media_in(value)]
+        names = [name for name in self.inputs if name != MESSAGES and not _none(self._value(row, name))]
+        waiting = [medium for name in names for medium in media_in(self._input(row, name, sample_id))]
         return {MESSAGES: messages_of(self._value(row, MESSAGES), waiting, made, self._called(MESSAGES))}
+
+
+def _none(value: Any) -> bool:
+    return value is None or (isinstance(value, list | tuple) and not value)

@@ -53,7 +53,8 @@ class Asking:
 
     def text(self, sample: Sample) -> str:
         """The words with the sample's columns in them. Raises RowError."""
-        values: dict[str, Any] = {**sample.meta, **sample.inputs, "target": sample.target}
+        own = {"id": sample.id, "group": sample.group, "target": sample.target}
+        values: dict[str, Any] = {**own, **sample.meta, **sample.inputs}
         values["options"] = self._listed(sample)
         return filled(self.words, values, sample.id)
 

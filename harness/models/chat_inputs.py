@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from harness.errors import AdapterError, RowError
+from harness.errors import AdapterError, MediaError, RowError
 from harness.models.chat_cousins import Chat
 from harness.models.sequences import ALONG_TOKENS, Prompts
 from harness.models.weights import single_thread
@@ -108,12 +108,16 @@ class ChatInputs:
         return Read(key, beginning, self._tail(beginning, rest, sample_id))
 
     def media_tokens(self, medium: Media) -> int:
-        """How many tokens a prompt has for it, from its size alone where the processor can tell."""
+        """How many tokens a prompt has for it, from its size alone where the processor can tell. Raises
+        MediaError for a shape that the processor refuses."""
         if isinstance(medium, Audio):
             return round(medium.seconds() * self._chat.tokens_per_second)
         if isinstance(medium, Image) and hasattr(self._processor, "_get_num_multimodal_tokens"):
             width, height = medium.size()
-            found = self._processor._get_num_multimodal_tokens(image_sizes=[(height, width)])
+            try:
+                found = self._processor._get_num_multimodal_tokens(image_sizes=[(height, width)])
+            except (ValueError, ZeroDivisionError) as error:
+                raise MediaError(f"{medium!r}: its processor refuses {width}x{height}: {error}") from error
             return int(found.num_image_tokens[0])
         return self._of_any_image
 

@@ -19,10 +19,7 @@ def settings(own: Any, config: Any, tokenizer: Any, generate: Generate) -> Any:
 
     Raises AdapterError for settings that only speech models have.
     """
-    if isinstance(generate.temperature, tuple):
-        raise AdapterError(
-            "generate.temperature: a list is the fallback schedule of Whisper", "Give one temperature."
-        )
+    generation.refuse_speech(generate)
     text = config.get_text_config(decoder=True)
     for source in (config, text, tokenizer):
         if own.eos_token_id is None:
@@ -41,6 +38,8 @@ def settings(own: Any, config: Any, tokenizer: Any, generate: Generate) -> Any:
     own.max_new_tokens = generate.max_new_tokens or own.max_new_tokens or MAX_NEW_TOKENS
     own.max_length = None
     own.min_new_tokens = generate.min_new_tokens
+    if generate.suppress_tokens == "none":
+        own.suppress_tokens, own.begin_suppress_tokens = [], []
     return own
 
 

@@ -52,6 +52,23 @@ def samples(generate: Generate) -> bool:
     return max(temperatures if isinstance(temperatures, tuple) else (temperatures,)) > 0
 
 
+def refuse_speech(generate: Generate) -> None:
+    """Raises AdapterError for what has no meaning to a model of images, rather than leave it out."""
+    asked = {
+        "language": generate.language is not None,
+        "task": generate.task != "transcribe",
+        "timestamps": generate.timestamps != "none",
+        "temperature": isinstance(generate.temperature, tuple),
+    }
+    for name, wrong in asked.items():
+        if wrong:
+            value = getattr(generate, name)
+            raise AdapterError(
+                f"generate.{name}: {value} is for speech, a model of images has nothing like it",
+                f"Remove generate.{name}." if name != "temperature" else "Give one temperature.",
+            )
+
+
 def needs_segments(generate: Generate) -> bool:
     """Whether even a short clip goes through the long-form algorithm: for timestamps, or for fallback."""
     return generate.timestamps != "none" or isinstance(generate.temperature, tuple)

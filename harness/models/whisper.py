@@ -24,6 +24,7 @@ from harness.models.languages import UNSPACED, Controls, complete
 from harness.models.masks import mask
 from harness.models.transcripts import Reader
 from harness.models.weights import quiet, single_thread
+from harness.spec.kinds import KINDS
 from harness.spec.schema import Generate
 from harness.types import Audio, Json, Output, Sample
 
@@ -52,6 +53,11 @@ class Whisper(Adapter):
     auto_class = "AutoModelForSpeechSeq2Seq"
 
     def __init__(self, weights: Weights, generate: Generate, kind: str) -> None:
+        if KINDS[kind].prompt is not None:
+            raise AdapterError(
+                f"kind '{kind}' asks in words, and a speech recogniser hears nothing but the clip",
+                "Choose a chat model with --model.",
+            )
         self.weights = weights
         self.generate = generate
         self._extractor = weights.processor.feature_extractor

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import AdapterError, RowError
+from harness.errors import RowError
 from harness.models.base import IGNORED_LABEL
-from harness.models.generation import positions, samples
+from harness.models.generation import positions, refuse_speech, samples
 
 if TYPE_CHECKING:
     from harness.spec.schema import Generate
@@ -46,9 +46,9 @@ class Writer:
     ) -> Writer:
         """The checkpoint's generation config `own` with the task's wishes; `config` is the decoder's.
 
-        Raises AdapterError for settings that a captioner doesn't have.
+        Raises AdapterError for settings that only speech models have.
         """
-        _check(generate)
+        refuse_speech(generate)
         ends = (end,) if isinstance(end, int) else tuple(end)
         own.decoder_start_token_id, own.eos_token_id = start, list(ends)
         own.pad_token_id = pad = ends[0] if pad is None else pad
@@ -142,20 +142,3 @@ def seeded(generate: Generate, device: str, keys: Sequence[str]) -> Iterator[Non
     with torch.random.fork_rng([device] if device.startswith("cuda") else []):
         torch.manual_seed(int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) >> 1)
         yield
-
-
-def _check(generate: Generate) -> None:
-    """Refuse what has no meaning here, rather than leave it out."""
-    asked = {
-        "language": generate.language is not None,
-        "task": generate.task != "transcribe",
-        "timestamps": generate.timestamps != "none",
-        "temperature": isinstance(generate.temperature, tuple),
-    }
-    for name, wrong in asked.items():
-        if wrong:
-            value = getattr(generate, name)
-            raise AdapterError(
-                f"generate.{name}: {value} is for speech, a model of images has nothing like it",
-                f"Remove generate.{name}." if name != "temperature" else "Give one temperature.",
-            )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from harness.errors import RowError
-from harness.models.asking import filled
+from harness.models.asking import Asking, filled
+from harness.spec.prompting import Choice
+from harness.types import Sample
 
 WORDS = "Context: {hint}\n{question}\nTokens: {tokens}\nAnswer: {question} {hint}\nNow."
 
@@ -26,3 +28,8 @@ def test_a_line_of_nothing_is_left_out(values: dict[str, object], expected: str)
 def test_a_missing_value_is_a_fault_and_not_an_empty_one() -> None:
     with pytest.raises(RowError, match=r"sample 's': the prompt's \{hint\} is empty, not text"):
         filled("Context: {hint}", {"hint": None}, "s")
+
+
+def test_every_mapped_column_can_stand_in_the_words() -> None:
+    asking = Asking("vqa", "{id} of {group}: {question}", Choice())
+    assert asking.text(Sample("s7", {"question": "why?"}, "so", "g3")) == "s7 of g3: why?"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from harness.types import Sample, Turn
 from tests.models.chats import asked, chat, four, learned, seen
 from tests.models.clips import noise
 from tests.models.pictures import picture
-from tests.models.tiny_chat import LLAVA_TEMPLATE, tiny_llava
+from tests.models.tiny_chat import LLAVA_TEMPLATE, tiny_llava, tiny_qwen2_vl
 
 SHORT = "{question}\nAnswer the question using a single word or phrase."
 
@@ -253,6 +254,36 @@ def test_an_image_that_cannot_be_read_is_named(made: Llava, monkeypatch: pytest.
     monkeypatch.setattr(sample.inputs["image"], "load", fails)
     with pytest.raises(MediaError, match="broken"):
         made.encode([sample])
+
+
+def test_a_shape_that_the_processor_refuses_fails_its_sample(tmp_path: Path):
+    made = chat(tiny_qwen2_vl(tmp_path))
+    assert made.cost(asked(0, size=(40, 20))) > 0
+    with pytest.raises(MediaError, match=r"refuses 2000x2: .*aspect ratio"):
+        made.cost(asked(0, size=(2000, 2)))
+
+
+@pytest.mark.parametrize(
+    "generate",
+    [{"language": "en"}, {"task": "translate"}, {"timestamps": "word"}, {"temperature": [0.0, 0.5]}],
+    ids=str,
+)
+def test_settings_of_speech_are_refused(folder: Path, generate: dict[str, Any]):
+    with pytest.raises(AdapterError, match=rf"generate\.{next(iter(generate))}.* is for speech"):
+        chat(folder, generate=generate)
+
+
+def test_tokens_that_the_checkpoint_suppresses_are_so_until_the_task_says_no(folder: Path, tmp_path: Path):
+    other = shutil.copytree(folder, tmp_path / "other")
+    free = chat(folder)
+    first = greedy(free, asked(0), 1)
+    config = json.loads((other / "generation_config.json").read_text())
+    (other / "generation_config.json").write_text(json.dumps(config | {"suppress_tokens": first}))
+    none = {"suppress_tokens": "none", "max_new_tokens": 8}
+    made = (free, chat(other), chat(other, generate=none))
+    before, kept, cleared = (one.predict(one.encode([asked(0)]))[0].output for one in made)
+    assert kept != before
+    assert cleared == before
 
 
 def test_numbers_that_are_none_are_an_error(folder: Path):

@@ -206,6 +206,13 @@ def test_too_many_new_tokens_are_refused(checkpoints: Folders, name: str) -> Non
         adapter(checkpoints[name], min_new_tokens=2)
 
 
+def test_a_kind_that_asks_in_words_is_refused(checkpoints: Folders) -> None:
+    made = adapter(checkpoints[ALL[0]])
+    for kind in ("vqa", "captioning"):
+        with pytest.raises(AdapterError, match=f"'{kind}' asks in words"):
+            Whisper(made.weights, made.generate, kind)
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_sampling_depends_on_seed_and_audio_alone(checkpoints: Folders, name: str) -> None:
     def say(seed: int, clip: Any) -> Output:
