@@ -100,9 +100,11 @@ class ChatPrompts:
     def _found(self, whole: str, before: str, answer: str, sample_id: str) -> tuple[int, int]:
         """From the end of the prompt to the end of the answer's words; templates strip those."""
         answer = answer.strip()
+        if not answer:
+            raise RowError(f"sample '{sample_id}' has an empty answer")
         lead = whole[len(before) :]
         skipped = len(lead) - len(lead.lstrip())
-        if not whole.startswith(before) or not answer or not lead[skipped:].startswith(answer):
+        if not whole.startswith(before) or not lead[skipped:].startswith(answer):
             raise RowError(
                 f"sample '{sample_id}': the chat template doesn't write the answer {answer[:40]!r} where a "
                 f"prompt for it ends, but {lead[:40]!r}"

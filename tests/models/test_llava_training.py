@@ -115,7 +115,7 @@ def test_an_answer_whose_tokens_melt_into_the_prompt_is_refused(folder: Path, tm
 
 
 def test_an_empty_answer_is_refused(folder: Path):
-    with pytest.raises(RowError, match="'s0'"):
+    with pytest.raises(RowError, match="'s0' has an empty answer"):
         chat(folder).encode([asked(0, target=" ")], with_targets=True)
 
 
