@@ -35,5 +35,5 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@echo "Installing into .venv (once, a minute or two) ..."
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check \
-	  --constraint constraints.txt --editable '.[development,tracking,video]'
+	  --constraint constraints.txt --editable '.[development,tracking,video,chat]'
 	@touch $@
