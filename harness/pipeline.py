@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from harness import data, models
 from harness.data.loading import Purpose
-from harness.errors import HarnessError
+from harness.errors import DataError, HarnessError, SampleError
 from harness.evaluation.evaluate import Evaluator, data_part, draft
 from harness.evaluation.score import Scorer
 from harness.evaluation.stored import read_stored
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from harness.training.parity import Parity
     from harness.tuning.plan import TrainingPlan
 
+DRY_RUN_SAMPLES = 20
+"""How many samples a dry run tries to show one of."""
 T = TypeVar("T")
 
 
@@ -189,11 +191,25 @@ def score(cell: ResolvedTask, predictions: Path, options: Options) -> Record:
 
 
 def dry_run(cell: ResolvedTask, options: Options) -> tuple[Sample, Rendered]:
-    """The first readable sample as the model would see it; no weights are loaded."""
+    """The first readable sample as the model would see it; no weights are loaded.
+
+    Its notes say why the one before it can't be shown. Raises DataError when none of the first can.
+    """
     dataset = _dataset(cell, options)
     adapter = with_weights(cell, _bases(options).of(cell).weights, dataset.class_names)
-    sample = next(dataset.windows())[0]
-    return sample, adapter.render(sample)
+    window = next(dataset.windows())
+    why = ""
+    for place in range(min(len(window), DRY_RUN_SAMPLES)):
+        try:
+            sample = window[place]
+            rendered = adapter.render(sample)
+        except SampleError as error:
+            why = f"'{window.ids[place]}': {type(error).__name__}: {error}"
+            continue
+        return sample, replace(rendered, notes={**rendered.notes, **({"left out": why} if why else {})})
+    raise DataError(
+        f"none of the first {place + 1} samples can be shown; {why}", "Does the task fit the data?"
+    )
 
 
 def plans(cells: Sequence[ResolvedTask], options: Options, processes: Processes) -> Iterator[TrainingPlan]:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import soundfile
 
 
 def test_run_prints_scores_with_intervals_and_where_everything_is(harness, dummy_task, tmp_path):
@@ -257,6 +258,28 @@ def test_dry_run_shows_a_sample_and_writes_nothing(harness, dummy_task, tmp_path
     assert done.code == 0, done.err
     assert "Sample test-000000 as the model sees it" in done.out
     assert not (tmp_path / "results").exists()
+
+
+def test_dry_run_passes_over_what_cannot_be_shown(harness, dummy_task, tmp_path):
+    file = dummy_task()
+    task = json.loads(file.read_text())
+    task["data"] = {
+        "path": "./rows.jsonl",
+        "splits": {"test": "train"},
+        "columns": {"audio": "audio", "target": "target"},
+    }
+    file.write_text(json.dumps(task))
+    soundfile.write(tmp_path / "a.wav", [0.0] * 1600, 16_000)
+    rows = [{"audio": None, "target": "one"}, {"audio": "a.wav", "target": "two"}]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    shown = harness("run", "task.yaml", "--dry-run", "--json").json()
+    assert (shown["sample"], shown["target"]) == ("000001", "two")
+    assert shown["notes"]["left out"] == "'000000': RowError: column 'audio' (audio) is empty"
+    (tmp_path / "rows.jsonl").write_text(json.dumps(rows[0]) + "\n")
+    done = harness("run", "task.yaml", "--dry-run")
+    assert done.code == 2
+    assert "none of the first 1 samples can be shown; '000000': RowError: column 'audio'" in done.err
+    assert "bug" not in done.err
 
 
 def test_a_matrix_runs_every_cell_in_one_table(harness, dummy_task, tmp_path):
