@@ -38,7 +38,7 @@ from harness.models.weights import quiet
 from harness.processes import Processes
 from harness.spec.schema import Task
 from harness.types import Sample
-from tests.models.tiny_chat import LLAVA_TEMPLATE, llama_tokenizer
+from tests.models.tiny_chat_parts import LLAVA_TEMPLATE, llama_tokenizer
 
 BATCH, NEW_TOKENS, REPEATS = 10, 4, 3
 OPTIONS = ("a red circle", "a blue square", "two things", "none of them")

@@ -21,7 +21,9 @@ from harness.training.method import prepare
 from harness.types import Sample, Turn
 from tests.models.chats import asked, chat, four, learned, seen
 from tests.models.pictures import picture
-from tests.models.tiny_chat import LLAVA_TEMPLATE, tiny_llava, tiny_mllama, tiny_qwen2_vl
+from tests.models.tiny_chat import tiny_llava
+from tests.models.tiny_chat_cousins import tiny_mllama, tiny_qwen2_vl
+from tests.models.tiny_chat_parts import LLAVA_TEMPLATE
 
 
 @pytest.fixture(scope="module")
