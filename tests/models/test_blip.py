@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,93 +11,30 @@ import pytest
 import torch
 
 from harness.errors import AdapterError, PredictionError, RowError
-from harness.models import load
-from harness.models.base import IGNORED_LABEL
 from harness.types import Sample, Turn
+from tests.models.blips import (
+    ANSWERS,
+    CAPTIONS,
+    MATCHING,
+    WORDS,
+    answers,
+    captioned,
+    captions,
+    choices,
+    given,
+    opened,
+    optional,
+    questioned,
+    said,
+    tiny_blips,
+)
 from tests.models.pictures import picture
 from tests.models.tiny_blip import POSITIONS, asked, tiny_blip
-from tests.tasks import task_of
-
-CAPTIONS, ANSWERS, MATCHING = (
-    "BlipForConditionalGeneration",
-    "BlipForQuestionAnswering",
-    "BlipForImageTextRetrieval",
-)
-QUESTIONS = ("what is this?", "how many big cats on the mat?", "no", "is it red?")
-OPTIONS = (("a cat", "a dog"), ("two", "a big red dog on the mat", "no"), ("yes", "no"), ("cats", "dogs"))
-WORDS = "a picture of "
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    root = tmp_path_factory.mktemp("blips")
-    return {name: tiny_blip(root / name, name) for name in (CAPTIONS, ANSWERS, MATCHING)}
-
-
-def opened(folder: Path, kind: str, **sections: Any) -> Any:
-    """The checkpoint ready for a task of this kind."""
-    columns = {"image": "image", "target": "target"}
-    columns |= {"question": "question"} if kind not in ("captioning", "explanation") else {}
-    columns |= {"options": "options"} if kind == "multiple_choice" else {}
-    task = task_of(
-        folder,
-        kind,
-        data={"path": "nowhere", "columns": columns},
-        **{"metrics": ["accuracy"] if kind == "multiple_choice" else ["wer"], **sections},
-    )
-    return load(task, base=Path(), device="cpu")
-
-
-def captions(folders: dict[str, Path], words: str = WORDS, **generate: Any) -> Any:
-    generate = {"num_beams": 3, "max_new_tokens": 8} | generate
-    return opened(folders[CAPTIONS], "captioning", prompt=words, generate=generate)
-
-
-def answers(folders: dict[str, Path], **generate: Any) -> Any:
-    return opened(folders[ANSWERS], "vqa", generate={"max_new_tokens": 6} | generate)
-
-
-def choices(folders: dict[str, Path], name: str = MATCHING, **sections: Any) -> Any:
-    return opened(folders[name], "multiple_choice", **{"prompt": "{question}", **sections})
-
-
-def captioned() -> list[Sample]:
-    texts = ("a cat", "two big dogs on the mat", "red", "a dog")
-    return [asked(seed, text) for seed, text in enumerate(texts)]
-
-
-def questioned() -> list[Sample]:
-    """The first two are about one image."""
-    seeds = (0, 0, 1, 2)
-    return [
-        Sample(f"{place}", {"image": picture(seed), "question": question}, target, "")
-        for place, (seed, question, target) in enumerate(
-            zip(seeds, QUESTIONS, ("a cat", "two", ["no", "yes", "yes"], "it is blue"), strict=True)
-        )
-    ]
-
-
-def optional() -> list[Sample]:
-    rows = zip(questioned(), OPTIONS, ("B", "A", "B", "A"), strict=True)
-    return [
-        Sample(sample.id, {**sample.inputs, "options": options}, target, "")
-        for sample, options, target in rows
-    ]
-
-
-def given(made: Any, sample: Sample, text: Any = None) -> Any:
-    """One image, and a text, as the checkpoint's own processor makes them."""
-    image: Any = sample.inputs["image"]
-    return made.weights.processor(images=image.load(), text=text, return_tensors="pt")
-
-
-def said(made: Any, samples: Sequence[Sample]) -> list[Any]:
-    return [output.output for output in made.predict(made.encode(samples))]
-
-
-def loss(made: Any, samples: Sequence[Sample]) -> torch.Tensor:
-    found: torch.Tensor = made.loss(made.model, made.encode(samples, with_targets=True))
-    return found
+    return tiny_blips(tmp_path_factory.mktemp("blips"))
 
 
 @pytest.mark.parametrize("words", [WORDS, ""])
@@ -224,80 +160,6 @@ def test_options_are_ranked_by_the_decoder_that_answers(folders: dict[str, Path]
                 mean = made.model(**asks, labels=labels, decoder_input_ids=inputs).loss
             assert score["tokens"] == labels.shape[1] - 1
             assert score["logprob"] == pytest.approx(-mean.item() * score["tokens"], rel=1e-4)
-
-
-def test_loss_of_captions_is_the_networks_own_times_its_labels(folders: dict[str, Path]) -> None:
-    made, samples = captions(folders), captioned()
-    for sample in samples:
-        ids = made.weights.processor.tokenizer(f"{WORDS}{sample.target}", return_tensors="pt").input_ids
-        ids[:, 0] = made.model.config.text_config.bos_token_id
-        labels = ids.clone()
-        labels[:, :4] = IGNORED_LABEL  # the start and "a picture of"
-        own = made.model(**given(made, sample), input_ids=ids, labels=labels).loss
-        batch = made.encode([sample], with_targets=True)
-        assert made.items(batch) == ids.shape[1] - 4
-        assert loss(made, [sample]).item() == pytest.approx(own.item() * made.items(batch), rel=1e-5)
-
-
-def test_loss_of_answers_is_the_networks_own_times_its_labels(folders: dict[str, Path]) -> None:
-    made, samples = answers(folders), questioned()
-    processor = made.weights.processor
-    for sample, answer in zip(samples, ("a cat", "two", "yes", "it is blue"), strict=True):
-        asks = given(made, sample, sample.inputs["question"])
-        labels = processor.tokenizer(answer, return_tensors="pt").input_ids
-        inputs = labels.clone()
-        inputs[:, 0] = made.model.config.text_config.bos_token_id
-        own = made.model(**asks, labels=labels, decoder_input_ids=inputs).loss
-        count = labels.shape[1] - 1
-        assert made.items(made.encode([sample], with_targets=True)) == count
-        assert loss(made, [sample]).item() == pytest.approx(own.item() * count, rel=1e-5)
-
-
-def test_loss_of_matching_is_by_hand(folders: dict[str, Path]) -> None:
-    made, samples = choices(folders), optional()
-    wanted = 0.0
-    for sample, scores in zip(samples, said(made, samples), strict=True):
-        for letter, score in scores.items():
-            matches = math.exp(score["logprob"])
-            wanted -= math.log(matches if letter == sample.target else 1 - matches)
-    assert made.items(made.encode(samples, with_targets=True)) == 9
-    assert loss(made, samples).item() == pytest.approx(wanted, rel=1e-4)
-
-
-@pytest.mark.parametrize("kind", ["captions", "answers", "matching"])
-def test_a_batch_teaches_what_its_samples_teach_alone(folders: dict[str, Path], kind: str) -> None:
-    made, samples = {
-        "captions": lambda: (captions(folders), captioned()),
-        "answers": lambda: (answers(folders), questioned()),
-        "matching": lambda: (choices(folders), optional()),
-    }[kind]()
-    together = loss(made, samples)
-    together.backward()
-    whole = {name: p.grad.clone() for name, p in made.model.named_parameters() if p.grad is not None}
-    made.model.zero_grad()
-    alone = [loss(made, [sample]) for sample in samples]
-    for one in alone:
-        one.backward()
-    parts = {name: p.grad.clone() for name, p in made.model.named_parameters() if p.grad is not None}
-    made.model.zero_grad(set_to_none=True)
-    assert together.dtype == torch.float32
-    assert together.item() == pytest.approx(sum(one.item() for one in alone), rel=1e-5)
-    scale = max(gradient.abs().max().item() for gradient in whole.values())
-    untaught = {name for name, _ in made.model.named_parameters()} - whole.keys()
-    assert {name.split(".")[0] for name in untaught} <= {"vision_proj", "text_proj"}
-    for name, gradient in whole.items():
-        torch.testing.assert_close(gradient, parts[name], rtol=1e-4, atol=1e-5 * scale)
-
-
-def test_what_is_learned_is_the_answer_and_its_end(folders: dict[str, Path]) -> None:
-    shown = captions(folders).render(captioned()[1])
-    learned = [token for token, label in shown.tokens if label]
-    assert learned == ["two", "big", "dog", "##s", "on", "the", "mat", "[SEP]"]
-    assert [token for token, label in shown.tokens if not label] == ["<33>", "a", "picture", "of"]
-    shown = answers(folders).render(questioned()[2])
-    assert [token for token, label in shown.tokens if label] == ["yes", "[SEP]"]  # most people's
-    assert [token for token, label in shown.tokens if not label] == ["[CLS]", "no", "[SEP]", "<33>"]
-    assert shown.shapes["image"] == "int64 (1,)"
 
 
 @pytest.mark.parametrize(
@@ -427,14 +289,3 @@ def test_numbers_that_are_none_are_an_error_and_not_a_text(folders: dict[str, Pa
 def test_an_answer_is_streamed_as_it_is_predicted(folders: dict[str, Path]) -> None:
     made, sample = captions(folders), asked(4)
     assert "".join(made.stream(sample)) == said(made, [sample])[0] != ""
-
-
-def test_one_of_several_captions_is_drawn_and_peoples_answers_are_not(
-    folders: dict[str, Path],
-) -> None:
-    import numpy as np
-
-    several = asked(0, ["a", "b", "c"])
-    drawn = {captions(folders).chosen(several, np.random.default_rng(seed)).target for seed in range(20)}
-    assert drawn == {"a", "b", "c"}
-    assert answers(folders).chosen(questioned()[2], np.random.default_rng(0)).target == ["no", "yes", "yes"]
