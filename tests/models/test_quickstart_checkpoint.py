@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +9,14 @@ import pytest
 
 from harness.models import resolve
 from tests.models.clips import Clip
+from tests.models.quickstart import FOLDER, check_same_bytes, script_of
 
 DIGITS = {"zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"}
-FOLDER = Path(__file__).parents[2] / "tasks" / "quickstart" / "checkpoints"
 
 
 @pytest.fixture(scope="module")
 def script() -> Any:
-    spec = importlib.util.spec_from_file_location("train_spoken_digits", FOLDER / "train_spoken_digits.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script_of("train_spoken_digits")
 
 
 def test_about_a_million_parameters_in_a_few_megabytes() -> None:
@@ -51,18 +44,8 @@ def test_card_names_every_condition(script: Any) -> None:
 def test_training_again_gives_the_same_bytes(
     script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import torch
-
-    monkeypatch.setattr(script, "CLIPS", 40)
-    monkeypatch.setattr(script, "TEST_CLIPS", 4)
-    try:
-        for name in ("first", "second"):
-            monkeypatch.setattr(sys, "argv", ["train", "--out", str(tmp_path / name), "--steps", "3"])
-            script.main()
-    finally:
-        torch.use_deterministic_algorithms(mode=False)
-    for file in ("model.safetensors", "README.md", "tokenizer.json", "generation_config.json"):
-        assert (tmp_path / "first" / file).read_bytes() == (tmp_path / "second" / file).read_bytes()
+    files = ("model.safetensors", "README.md", "tokenizer.json", "generation_config.json")
+    check_same_bytes(script, tmp_path, monkeypatch, files, CLIPS=40, TEST_CLIPS=4)
 
 
 def test_long_audio_keeps_its_words_apart(script: Any) -> None:

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.models import resolve
-
-FOLDER = Path(__file__).parents[2] / "tasks" / "quickstart" / "checkpoints"
+from tests.models.quickstart import FOLDER, check_same_bytes, script_of
 
 
 @pytest.fixture(scope="module")
 def script() -> Any:
-    name = "train_handwritten_digits"
-    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # its dataclasses look themselves up
-    spec.loader.exec_module(module)
-    return module
+    return script_of("train_handwritten_digits")
 
 
 def test_about_a_million_parameters_in_a_few_megabytes() -> None:
@@ -59,15 +49,5 @@ def test_any_text_has_one_end(script: Any) -> None:
 def test_training_again_gives_the_same_bytes(
     script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import torch
-
-    monkeypatch.setattr(script, "IMAGES", 80)
-    monkeypatch.setattr(script, "TEST_IMAGES", 10)
-    try:
-        for name in ("first", "second"):
-            monkeypatch.setattr(sys, "argv", ["train", "--out", str(tmp_path / name), "--steps", "3"])
-            script.main()
-    finally:
-        torch.use_deterministic_algorithms(mode=False)
-    for file in ("model.safetensors", "README.md", "tokenizer.json", "processor_config.json"):
-        assert (tmp_path / "first" / file).read_bytes() == (tmp_path / "second" / file).read_bytes()
+    files = ("model.safetensors", "README.md", "tokenizer.json", "processor_config.json")
+    check_same_bytes(script, tmp_path, monkeypatch, files, IMAGES=80, TEST_IMAGES=10)

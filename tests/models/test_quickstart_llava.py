@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,25 +12,18 @@ from harness.models import load as load_model
 from harness.models import resolve
 from harness.spec.find import shipped_tasks
 from harness.spec.load import load
+from tests.models.quickstart import FOLDER, check_same_bytes, script_of
 
 if TYPE_CHECKING:
     from harness.spec.schema import Task
 
-FOLDER = Path(__file__).parents[2] / "tasks" / "quickstart" / "checkpoints"
 KNOWN = {"colours": "bright", "background": [0.0, 0.2], "noise": 0.0}
 IMAGES = 40
 
 
 @pytest.fixture(scope="module")
 def script() -> Any:
-    name = "train_shapes_vqa"
-    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # its dataclasses look themselves up
-    spec.loader.exec_module(module)
-    return module
+    return script_of("train_shapes_vqa")
 
 
 @pytest.fixture(scope="module")
@@ -149,15 +140,5 @@ def test_questions_that_share_a_sequence_are_read_as_if_alone(script: Any) -> No
 def test_training_again_gives_the_same_bytes(
     script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import torch
-
-    monkeypatch.setattr(script, "IMAGES", 80)
-    monkeypatch.setattr(script, "TEST_IMAGES", 10)
-    try:
-        for name in ("first", "second"):
-            monkeypatch.setattr(sys, "argv", ["train", "--out", str(tmp_path / name), "--steps", "3"])
-            script.main()
-    finally:
-        torch.use_deterministic_algorithms(mode=False)
-    for file in ("model.safetensors", "README.md", "tokenizer.json", "processor_config.json"):
-        assert (tmp_path / "first" / file).read_bytes() == (tmp_path / "second" / file).read_bytes()
+    files = ("model.safetensors", "README.md", "tokenizer.json", "processor_config.json")
+    check_same_bytes(script, tmp_path, monkeypatch, files, IMAGES=80, TEST_IMAGES=10)
