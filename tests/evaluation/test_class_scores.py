@@ -166,7 +166,11 @@ def test_ranks_for_other_captions_are_a_failure(tmp_path):
             {"names": NAMES},
             "'wer' can't score kind 'classification', whose answers are classes",
         ),
-        (["map"], {"names": NAMES}, "These can: accuracy, balanced_accuracy, ece, evaluate, macro_f1, unparsed."),
+        (
+            ["map"],
+            {"names": NAMES},
+            "These can: accuracy, balanced_accuracy, ece, evaluate, macro_f1, unparsed.",
+        ),
         (
             ["accuracy"],
             {"names": NAMES, "multilabel": True},
