@@ -76,7 +76,8 @@ class ChatInputs:
         self._tokenizer = processor.tokenizer
         self._chat = chat
         tokens = [getattr(processor, f"{kind}_token", None) for kind in ("image", "audio")]
-        self._places = re.compile("|".join(re.escape(token) for token in tokens if token) or "(?!)")
+        self._tokens = [str(token) for token in tokens if token]
+        self._places = re.compile("|".join(map(re.escape, self._tokens)) or "(?!)")
         self._media_ids = frozenset(_media_ids(processor))
         added = self._tokenizer.added_tokens_decoder.items()
         self._special = self._media_ids | {number for number, token in added if token.special}
@@ -95,7 +96,7 @@ class ChatInputs:
         if len(places) != len(media):
             raise RowError(
                 f"sample '{sample_id}': its prompt has {len(places)} places for media, it has {len(media)}. "
-                f"Does one of its texts contain {self._places.pattern}?"
+                f"Does one of its texts contain {' or '.join(self._tokens)}?"
             )
         if not media:
             return self._without_media(text, sample_id, reading)

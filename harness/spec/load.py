@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 
 from harness.errors import Fault, SpecError
 from harness.registry import near
-from harness.spec import baselines, options, training_faults
+from harness.spec import baselines, beside_messages, options, training_faults
 from harness.spec.digest import spec_id
 from harness.spec.document import Document, KeyPath, Origin
 from harness.spec.overlay import overlaid
@@ -128,6 +128,7 @@ def _baseline_faults(resolved: ResolvedTask) -> Iterator[Fault]:
 def validated(cell: Document, base: Path, *, training: bool = True) -> Task:
     """The cell as a Task; `base` is what its ./ paths are relative to. Raises SpecError."""
     faults = [*_found_faults(options.faults(cell.data), cell), *_overlay_faults(cell)]
+    faults += _found_faults(beside_messages.faults(cell.data), cell)
     faults += _found_faults(training_faults.faults(cell.data, base, training=training), cell)
     task = None
     try:

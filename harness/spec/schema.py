@@ -318,7 +318,8 @@ class Task(Section):
             raise ValueError(f"prompt: kind '{self.kind}' asks in no words")
         if not kind.options and self.choice is not None:
             raise ValueError(f"choice: kind '{self.kind}' has no options to choose from")
-        for name in unknown_columns(self.words, self.data.columns):
+        words = "" if kind.takes_messages(self.data.columns) else self.words
+        for name in unknown_columns(words, self.data.columns):
             raise ValueError(f"prompt: {{{name}}} is neither a parameter nor a column of data.columns")
         return self
 

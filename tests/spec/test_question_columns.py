@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from harness.errors import SpecError
+from harness.spec.load import load
 from tests.tasks import task_of
 
 OPTIONS = {"image": "image", "options": "captions", "target": "label"}
@@ -28,3 +31,46 @@ def test_a_task_may_ask_the_same_of_every_sample() -> None:
 def test_words_that_ask_with_a_column_need_it(sections: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=r"needs data\.columns to map 'question'"):
         choice(OPTIONS, **sections)
+
+
+TALK = """\
+name: talk
+data:
+  path: ./talk
+  columns: {{image: image, messages: conversations{columns}}}
+model: {{checkpoint: somebody/chat}}
+metrics: [{metric}]
+{more}
+"""
+
+
+@pytest.mark.parametrize(
+    ("columns", "more", "said"),
+    [
+        (", target: answer", "", ["data.columns.target: messages stand for it"]),
+        (", question: a, target: b", "", ["columns.question: messages", "columns.target: messages"]),
+        ("", "prompt: Say it", ["prompt: messages say what is asked"]),
+        ("", "kind: multiple_choice", ["kind: messages bring no options"]),
+        ("", "prompt: null", []),
+        (", hint: hint", "", []),
+    ],
+)
+def test_what_conversations_would_leave_out_is_refused(
+    tmp_path: Path, columns: str, more: str, said: list[str]
+) -> None:
+    file = tmp_path / "talk.yaml"
+    kind = "" if more.startswith("kind") else "kind: vqa\n"
+    metric = "exact_match" if kind else "accuracy"
+    file.write_text(kind + TALK.format(columns=columns, more=more, metric=metric))
+    faults = [] if not said else raised(file)
+    assert len(faults) == len(said)
+    assert all(part in fault for part, fault in zip(said, faults, strict=True))
+    if not said:
+        assert next(iter(load(file))).task.inputs == ("messages", "image")
+
+
+def raised(file: Path) -> list[str]:
+    """What is wrong with a task file."""
+    with pytest.raises(SpecError) as caught:
+        list(load(file))
+    return [str(fault) for fault in caught.value.faults]
