@@ -45,8 +45,8 @@ def _stages_table(plan: TrainingPlan) -> Table:
     for stage in plan.stages:
         trained = ", ".join(f"{part.name} {part.state}" for part in stage.parts if part.trained)
         table.add_row(Text(stage.name, "bold"), escape(f"{trained}: {share(stage.trainable, plan.total)}"))
-        steps = f"{stage.steps:,} steps of {counted(stage.batch, 'sample')}, {_passes(stage.passes, plan)}"
-        table.add_row("", steps)
+        steps = f"{counted(stage.steps, 'step')} of {counted(stage.batch, 'sample')}"
+        table.add_row("", f"{steps}, {_passes(stage.passes, plan)}")
         epochs = "" if stage.epochs is None else f", {stage.epochs:.1f} epochs"
         table.add_row("", f"learning rate {stage.learning_rate:g} at its peak{epochs}")
         table.add_row("", escape(_data_text(stage.data)))

@@ -22,10 +22,13 @@ from harness.models.base import Rendered
 from harness.outcome import Shown
 from harness.results.record import MetricPart, Record, TrainPart, TrainStagePart, UsagePart
 from harness.results.store import SHORT_LENGTH, Store
+from harness.spec.kinds import KINDS
 from harness.spec.resolve import worded
 from harness.types import Sample
 
 LISTED_FAILURES = 10
+OF_SPEECH = ("language", "task", "timestamps", "suppress_tokens")
+"""Settings of `generate` that mean nothing to a model that is asked in words."""
 
 
 def console() -> Console:
@@ -187,6 +190,8 @@ def record_report(record: Record, store: Store) -> RenderableType:
 def _facts(record: Record, store: Store) -> Iterable[tuple[str, str]]:
     model, data, generate = record.model, record.data, record.spec.get("generate", {})
     generate = generate if form_of(record) == "text" else {}
+    if record.kind in KINDS and KINDS[record.kind].prompt is not None:
+        generate = {key: value for key, value in generate.items() if key not in OF_SPEECH}
     yield "run", record.run_id
     yield "model", _joined(model.checkpoint, model.revision, model.adapter, model.dtype)
     if record.train is not None:
@@ -200,6 +205,7 @@ def _facts(record: Record, store: Store) -> Iterable[tuple[str, str]]:
     yield "data", _joined(data.path, data.name, data.revision, f"split {data.split}")
     if record.params:
         yield "parameters", cell_text(record.params)
+    yield from _asked(record)
     if generate:
         yield "generate", ", ".join(f"{key} {value}" for key, value in generate.items() if value is not None)
     for key, metric in record.metrics.items():
@@ -210,6 +216,20 @@ def _facts(record: Record, store: Store) -> Iterable[tuple[str, str]]:
     yield "ran", f"{record.started:%Y-%m-%d %H:%M:%S} to {record.ended:%H:%M:%S} (UTC)"
     yield "record", str(store.record_path(record.run_id))
     yield "samples", str(store.samples_path(record.run_id))
+
+
+def _asked(record: Record) -> Iterable[tuple[str, str]]:
+    """The words of a prompt, and how one of several options is chosen."""
+    if prompt := record.spec.get("prompt"):
+        yield "prompt", prompt
+    if record.kind not in KINDS or not KINDS[record.kind].options:
+        return
+    choice = {"by": "likelihood", "answer": "text", "normalize": "none"} | (record.spec.get("choice") or {})
+    if choice["by"] == "letter":
+        yield "choice", "by the letter that is written"
+        return
+    per = "" if choice["normalize"] == "none" else f", divided by its {choice['normalize']}"
+    yield "choice", f"by the likelihood of an option's {choice['answer']}{per}"
 
 
 def train_text(part: TrainPart) -> str:

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from harness.evaluation.changes import Change, WordDifference
 from harness.evaluation.compare import Comparison
+from harness.metrics.names import in_words
 
 ID_WIDTH = 16
 """Columns for a sample's id."""
@@ -72,7 +73,7 @@ def _changes(title: str, changes: Sequence[Change], comparison: Comparison) -> T
     table = Table(title=Text(title, style="bold"), title_justify="left", pad_edge=False)
     table.add_column("sample", overflow="fold", max_width=ID_WIDTH)
     table.add_column(
-        Text(f"change of {comparison.metric}{unit}"), justify="right", overflow="fold", max_width=10
+        Text(f"change of {in_words(comparison.metric)}{unit}"), justify="right", overflow="fold", max_width=10
     )
     table.add_column("A against the reference", overflow="fold", ratio=1)
     table.add_column("B against the reference", overflow="fold", ratio=1)

@@ -41,7 +41,8 @@ class Costly:
 def costliest(record: Record, table: Any, count: int = WORST) -> list[Costly]:
     """The samples that cost the deciding metric the most, the costliest first; none for a CorpusMetric.
 
-    Of equal ones the worst answers come first: the wrong class that was surest, the farthest rank.
+    Of equal ones the worst answers come first: the wrong class that was surest, the farthest rank. Where
+    every sample is wrong, leaving one out changes nothing, and the first ones are returned, at no cost.
     """
     import numpy as np
 
@@ -61,6 +62,8 @@ def costliest(record: Record, table: Any, count: int = WORST) -> list[Costly]:
         cost[right] = 0
     values = metric.reduce(stats)
     order = [at for at in np.argsort(-cost, kind="stable") if cost[at] > 0]
+    if not order and right is not None and not right.any():
+        order = list(range(len(stats)))
     if order[count:] and (form := form_of(record)) != "text":
         tied = [at for at in order if cost[at] >= cost[order[count - 1]]]
         answers = table.column("prediction").take(scored[tied]).to_pylist()
@@ -91,13 +94,14 @@ def costliest_text(record: Record, table: Any, cell: str = "") -> Iterable[Rende
     if found:
         where = f" ({cell})" if cell else ""
         how = "; normalised, [these words] differ" if form == "text" else ""
-        yield Text(f"\nWhat costs the most{where}{how}:", style="bold")
+        what = "What costs the most" if found[0].cost else "Every sample is wrong, for example"
+        yield Text(f"\n{what}{where}{how}:", style="bold")
     for sample in found:
-        cost = f"costs {sample.cost:.2f}{' points' if part.unit == '%' else ''}"
+        told = [f"costs {sample.cost:.2f}{' points' if part.unit == '%' else ''}"] if sample.cost else []
         if form == "text":
             own = "empty reference" if sample.value is None else f"{sample.value:.1f}{part.unit}"
-            cost = f"{in_words(record.primary)} {own}, {cost}"
-        yield Text.assemble((str(sample.row["id"]), "cyan"), f"  {cost}")
+            told.insert(0, f"{in_words(record.primary)} {own}")
+        yield Text.assemble((str(sample.row["id"]), "cyan"), f"  {', '.join(told)}")
         for label, side in _sides(sample.row, form):
             yield Padding(Text(label).append(side), (0, 0, 0, 2), expand=False)
 

@@ -52,9 +52,10 @@ class VqaAccuracy(MeanScore):
         if self.answers is None and len(given) < 2:
             raise RowError(f"{self.name} needs 2 answers a question at least, and this one has {len(given)}")
         if self.answers is not None and len(given) != self.answers:
+            other = "its option `answers: null` takes any number"
             raise RowError(
                 f"{self.name} expects {self.answers} answers a question, and this one has {len(given)}; "
-                "its option `answers: null` takes any number"
+                f"{'exact_match takes a single one' if len(given) < 2 else other}"
             )
         return given
 

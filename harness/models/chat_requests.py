@@ -12,7 +12,7 @@ from harness.models.openai_parts import estimated_tokens, messages
 from harness.spec.api import Api
 from harness.spec.kinds import KINDS
 from harness.spec.schema import Generate, Task
-from harness.types import Json, Sample, Turn
+from harness.types import Audio, Image, Json, Sample, Turn
 
 if TYPE_CHECKING:
     from harness.models.weights import Weights
@@ -82,7 +82,13 @@ class ChatRequests(Adapter):
 
 
 def _shown(turn: Turn) -> str:
-    return "".join(part if isinstance(part, str) else f"<{type(part).__name__}>" for part in turn.parts)
+    return "".join(map(_place, turn.parts))
+
+
+def _place(part: str | Audio | Image) -> str:
+    if isinstance(part, str):
+        return part
+    return "<image>" if isinstance(part, Image) else "<audio>"
 
 
 def _media_parts(sent: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:

@@ -22,6 +22,7 @@ from harness.evaluation.per_class import per_class
 from harness.evaluation.per_class_table import per_class_text
 from harness.evaluation.worst import costliest_text
 from harness.processes import Processes
+from harness.report import record_report
 from harness.results.store import Store
 from harness.spec.load import load
 from tests.evaluation.class_runs import run_of
@@ -75,6 +76,40 @@ def test_reports_say_that_there_was_no_answer(tmp_path):
     worst = printed(*costliest_text(record, table)).splitlines()
     assert "  said (no answer) A cat, I think" in [line.rstrip() for line in worst]
     assert "  said (no answer)" in [line.rstrip() for line in worst]
+
+
+def test_what_was_said_is_shown_where_no_sample_is_right(tmp_path):
+    """Leaving one out of them changes nothing, so none costs anything."""
+    record, table = run_of(
+        tmp_path, [{"target": "B", "prediction": f"no idea {n}"} for n in range(7)], **LETTERS
+    )
+    lines = [line.rstrip() for line in printed(*costliest_text(record, table)).splitlines()]
+    assert lines[1] == "Every sample is wrong, for example:"
+    assert lines[3:5] == ["  is   B", "  said (no answer) no idea 0"]
+    assert sum("said" in line for line in lines) == 5
+    assert not any("costs" in line for line in lines)
+
+
+def test_a_stored_run_tells_how_it_was_asked(tmp_path):
+    store = Store(tmp_path / "results")
+
+    def facts(rows: list[dict[str, Any]] = SAID, **sections: Any) -> list[str]:
+        record, _ = run_of(tmp_path, rows, **{**LETTERS, **sections})
+        return [" ".join(line.split()) for line in printed(record_report(record, store)).splitlines()]
+
+    shown = facts(prompt="{question} Which\n{options}?")
+    assert {"prompt {question} Which", "{options}?", "choice by the letter that is written"} <= {*shown}
+    choice: dict[str, Any] = {"metrics": ["accuracy"], "run": {"max_failures": 1.0}}
+    assert "choice by the likelihood of an option's text" in facts(**choice, choice=None)
+    by_length = {"answer": "letter", "normalize": "bytes"}
+    assert "choice by the likelihood of an option's letter, divided by its bytes" in facts(
+        **choice, choice=by_length
+    )
+    asked: dict[str, Any] = {"kind": "vqa", "choice": None, "prompt": "{question}"}
+    [settings] = [
+        line for line in facts(SAID[:2], metrics=["exact_match"], **asked) if line.startswith("generate ")
+    ]
+    assert settings.startswith("generate num_beams 1")
 
 
 def test_runs_with_answers_that_name_nothing_are_compared(tmp_path):

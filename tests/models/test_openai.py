@@ -295,7 +295,7 @@ def test_the_words_are_in_the_request_and_the_cost_grows_with_the_picture(server
 
 def test_a_dry_run_shows_what_would_be_sent(server: ChatServer):
     shown = model_of(server, generate={"max_new_tokens": 5}).render(asked("which?"))
-    assert shown.tokens == [("user: <EncodedImage>which?\n", False)]
+    assert shown.tokens == [("user: <image>which?\n", False)]
     assert shown.notes == {"url": server.url, "model": "tiny-chat", "temperature": "0.0", "max_tokens": "5"}
     assert server.seen == []
 
