@@ -16,7 +16,7 @@ from harness.registry import near
 from harness.spec.api import Api
 from harness.spec.classes import Classes, Probe
 from harness.spec.corruption import Corrupt
-from harness.spec.kinds import KINDS, MESSAGES, QUESTION
+from harness.spec.kinds import KINDS, MEDIA, MESSAGES, QUESTION
 from harness.spec.prompting import Choice, unknown_columns
 from harness.spec.section import UNSCORED, Section
 from harness.spec.training import Train
@@ -321,6 +321,10 @@ class Task(Section):
         words = "" if kind.takes_messages(self.data.columns) else self.words
         for name in unknown_columns(words, self.data.columns):
             raise ValueError(f"prompt: {{{name}}} is neither a parameter nor a column of data.columns")
+        for name in ("target", *MEDIA):
+            if f"{{{name}}}" in words:
+                why = "is the answer" if name == "target" else "isn't text; <image> is an image's place"
+                raise ValueError(f"prompt: {{{name}}} {why}")
         return self
 
     @property

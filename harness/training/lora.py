@@ -42,7 +42,7 @@ def inject(model: Any, parts: Parts, info: AdapterInfo, train: Train) -> Injecte
         raise AdapterError(
             f"family '{info.family}' names no layers for LoRA", "Name them in train.lora.targets."
         )
-    matched = targets.match(model, wanted, parts)
+    matched = _matched(model, wanted, parts, given=train.lora.targets is not None)
     _check_reached(matched, parts, train)
     modules, extra = _in_full(model, parts)
     _check_pissa(model, matched, train)
@@ -65,6 +65,17 @@ def inject(model: Any, parts: Parts, info: AdapterInfo, train: Train) -> Injecte
     bare = {name: model.get_parameter(name).requires_grad_(True) for name in extra}
     outermost_in_float32(bare)
     return Injected(network, matched, extra, pissa)
+
+
+def _matched(model: Any, wanted: Sequence[str], parts: Parts, *, given: bool) -> dict[str, list[str]]:
+    """Target to layers. Raises AdapterError, which says so where the task didn't name the targets itself."""
+    try:
+        return targets.match(model, wanted, parts)
+    except AdapterError as error:
+        if not given:
+            own = f"The task names no targets, so they are the family's own: {', '.join(wanted)}."
+            error.hint = f"{own} {error.hint}"
+        raise
 
 
 def _check_reached(matched: Mapping[str, Sequence[str]], parts: Parts, train: Train) -> None:

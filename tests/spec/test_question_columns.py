@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from harness.errors import SpecError
 from harness.spec.load import load
+from harness.spec.overlay import overlaid
 from tests.tasks import task_of
 
 OPTIONS = {"image": "image", "options": "captions", "target": "label"}
@@ -31,6 +32,18 @@ def test_a_task_may_ask_the_same_of_every_sample() -> None:
 def test_words_that_ask_with_a_column_need_it(sections: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=r"needs data\.columns to map 'question'"):
         choice(OPTIONS, **sections)
+
+
+@pytest.mark.parametrize(("name", "said"), [("target", "is the answer"), ("image", "isn't text")])
+def test_words_show_neither_the_answer_nor_media(name: str, said: str) -> None:
+    with pytest.raises(ValidationError, match=rf"prompt: \{{{name}\}} {said}"):
+        choice({**OPTIONS, "question": "query"}, prompt=f"{{question}} {{{name}}}")
+
+
+def test_a_stages_data_may_lack_a_column_of_the_tasks() -> None:
+    own = {"path": "a", "columns": {"image": "image", "id": "id", "target": "answer"}}
+    over = {"path": "b", "columns": {"id": None, "messages": "messages"}}
+    assert overlaid(own, over)["columns"] == {"image": "image", "messages": "messages"}
 
 
 TALK = """\

@@ -197,6 +197,7 @@ def test_convolutions_take_no_lora(make: Callable[[Path], Path], tmp_path: Path)
     adapter = opened(asked(make(tmp_path / "base")), NEW)
     with pytest.raises(AdapterError, match="matches no linear layer") as caught:
         prepare(adapter.model, adapter.info, Train(steps=1), adapter.part_states())
+    assert "they are the family's own: " in caught.value.hint
     assert "train.method: full" in caught.value.hint
 
 
