@@ -29,7 +29,7 @@ class Beginning:
     """What the processor made of a prompt's beginning.
 
     `ids` go up to its last special token, `trailing` is the text that the processor wrote behind that.
-    `along` are tensors (1, tokens, ...), `media` the others. `images` counts its pieces of media,
+    `along` are tensors (1, tokens, ...), `media` the others. `pieces` counts its images and clips,
     `media_tokens` the ids that stand for them.
     """
 
@@ -37,7 +37,7 @@ class Beginning:
     along: Mapping[str, Any]
     media: Mapping[str, Any]
     trailing: str = ""
-    images: int = 0
+    pieces: int = 0
     media_tokens: int = 0
 
 
@@ -147,7 +147,7 @@ class ChatInputs:
             prefix_of=[numbers[read.key] for read in reads],
             suffixes=[read.tail for read in reads],
             pad=pad,
-            media=[beginning.images for beginning in beginnings],
+            media=[beginning.pieces for beginning in beginnings],
             by_prompt=self._chat.media_by_prompt,
             answer_type=self._chat.answer_type,
             rows={name: list(map(len, parts)) for name, parts in media.items()},

@@ -15,7 +15,7 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
-from harness.models.sequences import GRIDS, Prompts, media_of
+from harness.models.sequences import GRIDS, Prompts, media_tensors
 
 
 def new_cache(network: Any) -> Any:
@@ -50,7 +50,7 @@ def prefilled(network: Any, prompts: Prompts) -> Any:
 
 def grids_of(prompts: Prompts) -> dict[str, Any]:
     """What positions depend on of each prompt's media."""
-    return media_of(prompts, prompts.prefix_of, GRIDS.values())
+    return media_tensors(prompts, prompts.prefix_of, GRIDS.values())
 
 
 def positions(network: Any, inputs: dict[str, Any]) -> Any:

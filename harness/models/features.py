@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Any, TypeAlias
 
-from harness.models.sequences import GRIDS, Prompts, media_of
+from harness.models.sequences import GRIDS, Prompts, media_tensors
 
 Media: TypeAlias = Callable[[Sequence[int]], dict[str, Any]]
 """From beginnings, some of them several times, to what a network takes of their media."""
@@ -22,13 +22,13 @@ def encoded(network: Any, prompts: Prompts) -> Media:
     features one by one (audio, features of several layers)."""
     import torch
 
-    media = media_of(prompts, range(len(prompts.counts)))
+    media = media_tensors(prompts, range(len(prompts.counts)))
     if "pixel_values" in media and network._supports_mm_encoder_outputs():
         with torch.no_grad():
             made = network._prepare_multimodal_encoder_kwargs_for_generation(media)["mm_encoder_outputs"]
         if _one_by_one(made, prompts.counts):
             return lambda of: _features(made["image"], prompts, of)
-    return lambda of: media_of(prompts, of)
+    return lambda of: media_tensors(prompts, of)
 
 
 def _one_by_one(made: dict[str, Any], counts: Sequence[int]) -> bool:
@@ -45,4 +45,4 @@ def _features(made: Any, prompts: Prompts, of: Sequence[int]) -> dict[str, Any]:
     found = copy.copy(made)
     pooled = made.pooler_output
     found.pooler_output = pooled[rows] if isinstance(pooled, torch.Tensor) else [pooled[row] for row in rows]
-    return {"mm_encoder_outputs": {"image": found}} | media_of(prompts, of, GRIDS.values())
+    return {"mm_encoder_outputs": {"image": found}} | media_tensors(prompts, of, GRIDS.values())

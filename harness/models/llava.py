@@ -26,8 +26,7 @@ from harness.models.chat_settings import positions, settings
 from harness.models.chat_streams import Streamer
 from harness.models.chat_vision import unread
 from harness.models.finite import check_finite
-from harness.models.sequences import Prompts, joined
-from harness.models.sequences import media_of as media_tensors
+from harness.models.sequences import Prompts, joined, media_tensors
 from harness.models.weights import quiet
 from harness.spec.kinds import KINDS
 from harness.spec.prompting import LETTERS

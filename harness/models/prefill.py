@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from harness.models.continuation import can_continue, forward, grids_of, positions, prefilled, selected
 from harness.models.features import encoded
-from harness.models.sequences import Prompts, extended, joined, left_padded, media_of, taken
+from harness.models.sequences import Prompts, extended, joined, left_padded, media_tensors, taken
 
 T = TypeVar("T")
 __all__ = ["Prompts", "Scored", "Written", "generate", "option_scores"]
@@ -52,7 +52,7 @@ def generate(
         rows = [row for row in prompts.prefix_of for _ in range(config.num_beams or 1)]
         inputs["past_key_values"] = selected(prefilled(network, prompts), rows)
     else:
-        media = encoded(network, prompts) if prompts.repeats else partial(media_of, prompts)
+        media = encoded(network, prompts) if prompts.repeats else partial(media_tensors, prompts)
         inputs = left_padded(joined(prompts)) | media(prompts.prefix_of)
     width = inputs["input_ids"].shape[1]
     found = network.generate(**inputs, generation_config=config, streamer=streamer)

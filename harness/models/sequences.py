@@ -105,7 +105,7 @@ def left_padded(tensors: dict[str, Any]) -> dict[str, Any]:
     return {name: tensor[rows, order] for name, tensor in tensors.items()}
 
 
-def media_of(prompts: Prompts, of: Sequence[int], only: Container[str] | None = None) -> dict[str, Any]:
+def media_tensors(prompts: Prompts, of: Sequence[int], only: Container[str] | None = None) -> dict[str, Any]:
     """The media tensors of these beginnings, one after the other: all, or `only` some.
 
     Raises AdapterError for a tensor whose rows can't be told apart.
