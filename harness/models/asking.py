@@ -136,7 +136,8 @@ def _placed(text: str, media: Sequence[Audio | Image], sample_id: str) -> Iterat
     numbers = _numbers(places)
     if sorted(set(numbers)) != list(range(len(media))):
         raise RowError(
-            f"sample '{sample_id}' has {len(media)} images, its prompt {len(set(numbers))} places for them "
+            f"sample '{sample_id}' has {_counted(len(media), 'image')}, its prompt "
+            f"{_counted(len(set(numbers)), 'place')} for images "
             f"({', '.join(dict.fromkeys(place[0] for place in places))})"
         )
     end, shown = 0, set[int]()
@@ -148,6 +149,10 @@ def _placed(text: str, media: Sequence[Audio | Image], sample_id: str) -> Iterat
         end = place.end()
     if rest := text[end:]:
         yield rest
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" + "s" * (number != 1)
 
 
 def _numbers(places: Sequence[re.Match[str]]) -> list[int]:

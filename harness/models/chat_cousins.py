@@ -89,7 +89,7 @@ CHATS: dict[str, Chat] = {
         audio=("model.audio_tower",), projector=("model.multi_modal_projector",), tokens_per_second=25
     ),
 }
-"""By config.model_type."""
+"""By config.model_type; what calls its parts as LLaVA does is LLaVA here."""
 
 
 def chat_of(config: Any) -> Chat:

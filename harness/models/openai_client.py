@@ -147,6 +147,7 @@ class Client:
         """Let nobody ask any more, because of the first error that says so."""
         with self._lock:
             self._ended_by = self._ended_by or error
+            self._failed_in_a_row = 0  # whoever asks again, a demo, begins anew
         self._stopping.set()
 
     def _wait(self, seconds: float) -> None:

@@ -34,8 +34,8 @@ CHOICES: Bad = {
     "half a list": ({"options": "['a', 'b'"}, r"RowError: .*options\) holds text that is no list of options"),
     "one option": ({"options": "['a']"}, "RowError: .* has 1 options: a choice has 2 to 26"),
     "no such option": ({"answer": "F"}, "RowError: .* holds 'F', but there are 2 options: A to B"),
-    "no place": ({"image_2": photo(9)}, "RowError: .* has 2 images, its prompt 1 places for them"),
-    "no third image": ({"question": "<image 3>?"}, "RowError: .* has 1 images, its prompt 1 places for them"),
+    "no place": ({"image_2": photo(9)}, "RowError: .* has 2 images, its prompt 1 place for images"),
+    "no third image": ({"question": "<image 3>?"}, "RowError: .* has 1 image, its prompt 1 place for images"),
 }
 
 
