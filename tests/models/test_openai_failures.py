@@ -111,6 +111,8 @@ def test_a_server_that_is_down_ends_the_run(server: ChatServer):
     assert len(server.seen) - before == 3
     server.faults.clear()
     assert isinstance(said(made, asked("fine"))[0], Output)  # the same client, once it is well again
+    server.faults[:] = [Fault(502)]
+    assert isinstance(said(made, asked("again"))[0], Failure)  # one, which ends nothing
 
 
 def test_nobody_there_is_said(server: ChatServer):
