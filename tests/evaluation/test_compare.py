@@ -1,95 +1,21 @@
-"""Comparing two stored runs: numbers, words, refusals, and the table in the terminal."""
+"""Comparing two stored runs: numbers, words, refusals."""
 
-import hashlib
 import json
-from dataclasses import replace
-from datetime import UTC, datetime
-from io import StringIO
 
 import numpy as np
-import pyarrow as pa
 import pytest
-from rich.console import Console
 
 from harness.errors import ResultError
-from harness.evaluation.changes import WordDifference, differing_words
-from harness.evaluation.comparable import RunData, labels
+from harness.evaluation.changes import WordDifference
+from harness.evaluation.comparable import labels
 from harness.evaluation.compare import compare
-from harness.evaluation.compare_table import comparison_table
 from harness.evaluation.statistics import paired
 from harness.metrics import Metric, build
 from harness.results.record import (
-    DataPart,
-    Draft,
     FailurePart,
-    MetricIdentity,
-    MetricPart,
     ModelPart,
-    seal,
 )
-
-WHEN = datetime(2026, 1, 1, tzinfo=UTC)
-TARGETS = [f"word{n} and then some more words here" for n in range(40)]
-GROUPS = [f"speaker{n % 20}" for n in range(40)]
-
-
-def metric_part(name, metric, key=None, **changes):
-    columns = tuple(f"{key or name}.{column}" for column in getattr(metric, "columns", ()))
-    fields = {
-        "value": 1.0,
-        "n": 40,
-        "clusters": 20,
-        "unit": metric.unit,
-        "higher_is_better": metric.higher_is_better,
-        "signature": metric.signature,
-        "columns": columns,
-        "metric": MetricIdentity(name=name),
-    }
-    return MetricPart(**{**fields, **changes})
-
-
-def run(
-    predictions,
-    *,
-    checkpoint="base",
-    metrics=("wer", "bleu"),
-    order=None,
-    parts=None,
-    groups=GROUPS,
-    **changes,
-):
-    """A stored run over TARGETS; a prediction of None failed."""
-    built = {name: build(name) for name in metrics}
-    rows = []
-    for n in order if order is not None else range(len(predictions)):
-        prediction, target = predictions[n], TARGETS[n]
-        row = {"id": f"utt{n:02}", "group": groups[n], "target": target, "prediction": prediction}
-        row |= {"target_normalised": target.lower(), "prediction_normalised": prediction}
-        for name, metric in built.items():
-            assert isinstance(metric, Metric)
-            stats = metric.stats(prediction, target) if prediction is not None else None
-            row |= {f"{name}.{c}": stats and float(stats[i]) for i, c in enumerate(metric.columns)}
-        rows.append(row)
-    fields = {
-        "spec_id": "5" * 64,
-        "task": "digits",
-        "kind": "asr",
-        "family": "whisper",
-        "model": ModelPart(checkpoint=checkpoint),
-        "data": DataPart(path="synthetic:x", split="test", n=len(rows), fingerprint="f" * 64),
-        "primary": metrics[0],
-        "metrics": {name: metric_part(name, metric) for name, metric in built.items()} | (parts or {}),
-        "started": WHEN,
-        "ended": WHEN,
-        "samples_sha256": hashlib.sha256(json.dumps(rows).encode()).hexdigest(),
-    }
-    return RunData(seal(Draft(**{**fields, **changes})), pa.Table.from_pylist(rows))
-
-
-def garbled(share, seed=0):
-    """TARGETS with some words replaced."""
-    rng = np.random.default_rng(seed)
-    return [" ".join("oops" if rng.random() < share else word for word in t.split()) for t in TARGETS]
+from tests.evaluation.stored_runs import GROUPS, TARGETS, data, garbled, metric_part, printed, run
 
 
 def test_a_clearly_better_run():
@@ -195,16 +121,6 @@ def test_a_verdict_needs_ten_groups(count, verdict):
     too_few = f"Too few groups to say: {count} clusters (10 or more are needed) for wer "
     assert found.sentence.startswith(too_few) == (verdict == "too few groups")
     assert "p = " in printed(found)
-
-
-def printed(found):
-    console = Console(width=80, file=StringIO())
-    console.print(comparison_table(found))
-    return console.file.getvalue()  # type: ignore[attr-defined]
-
-
-def data(**changes):
-    return DataPart(**{"path": "synthetic:x", "split": "test", "n": 40, "fingerprint": "f" * 64, **changes})
 
 
 @pytest.mark.parametrize(
@@ -355,76 +271,3 @@ def test_json_is_strict_and_complete():
     assert read["mcnemar"]["only_b"] == found.mcnemar.only_b if found.mcnemar else 0
     assert read["wins"][0]["words_a"][0]["kind"] == "substituted"
     assert read["label_b"].startswith("tuned (")
-
-
-def test_the_table_fits_80_columns_and_reads_texts_literally():
-    a = garbled(0.4)
-    a[7] = "[bold]word7[/nope] " + "averylongwordwithoutanyspace" * 5
-    text = printed(compare(run(a), run(garbled(0.1, seed=1), checkpoint="tuned")))
-    assert max(map(len, text.splitlines())) <= 80
-    for expected in (
-        "wer, lower is better",
-        "95% interval",
-        "20 clusters",
-        "McNemar",
-        "Largest wins of B (wer falls)",
-        "and → oops",
-    ):
-        assert expected in text
-    assert "[/nope]" in text
-
-
-def test_long_names_and_markup_do_not_break_the_table():
-    checkpoint = "/somewhere/" + "deep/" * 40 + "base"
-    found = compare(run(garbled(0.4)), run(TARGETS, checkpoint=checkpoint))
-    ids = ["/data/" + "averylongfolder/" * 12 + "[/b][red]clip7.wav", "[link=x]utt"]
-    wins = [replace(win, id=name) for win, name in zip(found.wins, ids, strict=False)]
-    text = printed(replace(found, wins=tuple(wins), metric="[/i]" + "metric" * 8))
-    assert max(map(len, text.splitlines())) <= 80
-    cells = "".join(line.split("│")[1].strip() for line in text.splitlines() if "│" in line)
-    assert "[/b][red]clip7.wav" in cells  # the end of a path is what tells it from others
-    assert "[link=x]utt" in cells
-    assert "/data/" not in cells
-    assert checkpoint in "".join(line.strip() for line in text.splitlines())
-
-
-def test_the_changes_say_what_they_count_and_have_the_sign_of_the_difference():
-    a, b = run(garbled(0.4)), run(garbled(0.1, seed=1))
-    wer, bleu = printed(compare(a, b)), printed(compare(a, b, "bleu"))
-    assert "Largest wins of B (wer falls)" in wer
-    assert "Largest losses of B (wer rises)" in wer
-    assert "Largest wins of B (bleu rises)" in bleu
-    assert all(part in wer for part in ("change of", "wer,", "points"))
-    assert "points" not in bleu.split("Largest")[1]
-
-
-def test_a_metric_of_whole_lists_is_compared_by_its_texts(monkeypatch):
-    from harness.metrics.evaluate_library import EvaluateMetric
-
-    class Hits:
-        _hash = "0" * 64
-
-        def compute(self, predictions, references):
-            return {"hits": float(np.mean([p == r for p, r in zip(predictions, references, strict=True)]))}
-
-    monkeypatch.setattr(EvaluateMetric, "_module", Hits())
-    part = MetricPart(
-        value=1.0,
-        n=40,
-        clusters=20,
-        unit="",
-        higher_is_better=True,
-        signature="evaluate:hits@0|normalizer:lower|version:0",
-        metric=MetricIdentity(name="evaluate", options={"path": "hits", "normalizer": "whisper"}),
-    )
-    a, b = (run(side, parts={"hits": part}) for side in (garbled(0.2), [t.upper() for t in TARGETS]))
-    found = compare(a, b, "hits", draws=100)
-    assert found.value_b == 1
-    assert found.verdict == "better"
-    assert (found.wins, found.mcnemar) == ((), None)
-
-
-def test_words_differ_along_the_scored_alignment():
-    assert differing_words("a b c", "a b c") == ()
-    assert differing_words("", "x y") == (WordDifference("inserted", "", "x y"),)
-    assert differing_words("a b c d", "a x y d") == (WordDifference("substituted", "b c", "x y"),)
