@@ -14,7 +14,7 @@ run: $(INSTALLED)  ## Fine-tune a small Whisper on speech made on the spot, with
 	@$(BIN)/harness run quickstart/spoken_digits
 
 test: check  ## Everything that must be green: the checks, then the tests
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -q --numprocesses 2 --dist loadfile
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -q --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 check: $(INSTALLED)  ## Lint, format, types, and every task file that is shipped
 	@$(BIN)/ruff check .

@@ -16,6 +16,12 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with heavy tests first, the README's before all: of two workers none is left alone with one."""
+    heavy = {item.path for item in items if item.get_closest_marker("heavy")}
+    items.sort(key=lambda item: (item.path.name != "test_readme.py", item.path not in heavy))
+
+
 @dataclass(frozen=True)
 class Finished:
     """A command that has ended."""
