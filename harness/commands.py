@@ -84,6 +84,7 @@ def _evaluate(parsed: argparse.Namespace, *, train: bool) -> list[Any] | int:
     join_the_others(parsed.arguments)
     found = processes()
     results = list(pipeline.run(cells, options, found))
+    found.leave()
     return results if found.main else 0
 
 
@@ -126,6 +127,7 @@ def train(parsed: argparse.Namespace) -> int:
     join_the_others(parsed.arguments)
     found = processes()
     made = list(pipeline.train(cells, options, found))
+    found.leave()
     if not found.main:
         return 0
     if parsed.json:

@@ -51,6 +51,13 @@ class Processes:
         if self.state is not None:
             self.state.wait_for_everyone()
 
+    def leave(self) -> None:
+        """Part from the others once all are done: whoever just exits may be aborted by threads of torch's
+        that still talk to the rest."""
+        if self.state is not None:
+            self.wait()
+            self.state.destroy_process_group()
+
 
 def join_the_others(arguments: Sequence[str]) -> None:
     """Become the launcher of the processes that `accelerate launch --cpu --num_processes N` was asked for.

@@ -225,8 +225,8 @@ def test_a_failed_request_gives_its_tokens_back(server: ChatServer):
 
 
 def test_those_who_wait_end_with_the_run_and_its_own_error_is_told(server: ChatServer):
-    server.fault_for["a"] = Fault(503, headers={"Retry-After": "60"})
-    server.fault_for["b"] = Fault(401, "no such key", seconds=0.2)
+    server.fault_for["a"] = Fault(503, headers={"Retry-After": "60"}, seconds=2)  # when b has been asked
+    server.fault_for["b"] = Fault(401, "no such key", seconds=3)
     started = time.monotonic()
     with pytest.raises(AdapterError, match="no such key"):
         said(model_of(server, api={"concurrency": 2}), *map(asked, "abcd"))
