@@ -31,7 +31,7 @@ def tiny_blips(root: Path) -> dict[str, Path]:
 
 def opened(folder: Path, kind: str, **sections: Any) -> Any:
     """The checkpoint ready for a task of this kind."""
-    columns = {"image": "image", "target": "target"}
+    columns = {"image": "image", "target": "target", "hint": "hint"}
     columns |= {"question": "question"} if kind not in ("captioning", "explanation") else {}
     columns |= {"options": "options"} if kind == "multiple_choice" else {}
     task = task_of(

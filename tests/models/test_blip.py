@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +82,8 @@ def test_a_piece_that_continues_the_last_of_the_words_is_read_as_that(folders: d
 
 
 def test_words_of_different_lengths_share_a_batch(folders: dict[str, Path]) -> None:
-    made = captions(folders, words="{target}")
-    samples = captioned()
+    made = captions(folders, words="{hint}")
+    samples = [replace(sample, meta={"hint": sample.target}) for sample in captioned()]
     assert said(made, samples) == [said(made, [sample])[0] for sample in samples]
     assert said(made, samples[1:2]) != said(captions(folders, words=""), samples[1:2])
 
@@ -229,10 +230,10 @@ def test_samples_that_cannot_be_asked(folders: dict[str, Path]) -> None:
 
 
 def test_room_is_counted_before_anything_is_written(folders: dict[str, Path]) -> None:
-    made = captions(folders, words="{target}", max_new_tokens=20)
-    made.request(asked(0, "a big dog"))
+    made = captions(folders, words="{hint}", max_new_tokens=20)
+    made.request(replace(asked(0, ""), meta={"hint": "a big dog"}))
     with pytest.raises(RowError, match=f"5 tokens and 20 new ones are more than the decoder's {POSITIONS}"):
-        made.request(asked(0, "a big red dog"))
+        made.request(replace(asked(0, ""), meta={"hint": "a big red dog"}))
     learning = captions(folders)
     with pytest.raises(RowError, match=f"25 tokens, more than the decoder's {POSITIONS} positions"):
         learning.encode([asked(0, "big " * 21)], with_targets=True)
