@@ -13,7 +13,7 @@ import torch
 
 from harness.errors import AdapterError, MediaError, PredictionError, RowError
 from harness.models import Adapter, Weights, load, resolve
-from harness.models.class_names import _tell, match
+from harness.models.class_names import _tell
 from harness.models.classifier import Classifier
 from harness.models.head import Head
 from harness.spec.training import SpecAugment
@@ -123,31 +123,6 @@ def test_some_of_the_classes_share_the_probability(folders: dict[str, Path]) -> 
     assert set(few) == {"cat", "dog"}
     assert few["cat"] / few["dog"] == pytest.approx(every["cat"] / every["dog"], rel=1e-4)
     assert sum(few.values()) == pytest.approx(1)
-
-
-@pytest.mark.parametrize(
-    ("labels", "classes", "outputs", "doubt"),
-    [
-        (["a", "b"], ["B", " a"], (1, 0), False),
-        (["LABEL_0", "LABEL_1"], ["x", "y"], (0, 1), False),
-        (["a", "b"], ["x", "y"], (0, 1), True),
-        (["a", "b"], ["a", "y"], (0, 1), True),
-        (["tabby, tabby cat", "tiger cat"], ["tiger cat", "tabby cat"], (1, 0), False),
-        (["crane, bird", "crane, machine"], ["crane", "machine"], (0, 1), True),
-        (["crane", "crane, machine"], ["machine", "crane"], None, False),
-        (["a", "b", "c"], ["c", "a"], (2, 0), False),
-        (["a", "b", "c"], ["c", "x"], None, False),
-        (["LABEL_0", "LABEL_1"], ["x", "y", "z"], None, False),
-    ],
-)
-def test_which_outputs_stand_for_which_classes(
-    labels: list[str], classes: list[str], outputs: tuple[int, ...] | None, doubt: bool
-) -> None:
-    if labels == ["crane", "crane, machine"]:
-        outputs = (1, 0)  # the label that is only that name goes before the synonym
-    found = match(labels, classes)
-    assert (found.outputs if found else None) == outputs
-    assert bool(found and found.doubt) == doubt
 
 
 def test_numbers_that_decide_against_names_are_told_once(

@@ -6,12 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import SpecError
 from harness.spec.digest import train_id
-from harness.spec.load import ResolvedTask, load
-from harness.spec.resolve import parse_setting
 from harness.spec.training import Train
 from harness.spec.training_data import training_data, validation_data
+from tests.spec.task_files import complaints, only
 
 TASK = """\
 name: mine
@@ -38,27 +36,6 @@ train:
       parts: {projector: full, language: lora}
       epochs: 2
 """
-
-
-@pytest.fixture
-def write(tmp_path: Path):
-    def write(text: str) -> Path:
-        file = tmp_path / "task.yaml"
-        file.write_text(text)
-        return file
-
-    return write
-
-
-def only(file: Path, *settings: str) -> ResolvedTask:
-    [resolved] = load(file, [parse_setting(text) for text in settings])
-    return resolved
-
-
-def complaints(file: Path, *settings: str) -> list[str]:
-    with pytest.raises(SpecError) as caught:
-        load(file, [parse_setting(text) for text in settings])
-    return [str(fault).replace(f"{file.parent}/", "") for fault in caught.value.faults]
 
 
 def section(file: Path, *settings: str) -> Train:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import SpecError
 from harness.registry import FAMILIES
 from harness.spec.digest import train_id
 from harness.spec.kinds import KINDS, Kind
-from harness.spec.load import ResolvedTask, kept_cells, load
+from harness.spec.load import kept_cells, load
 from harness.spec.resolve import parse_setting
 from harness.spec.training_data import selecting_metric, training_data, validation_data
+from tests.spec.task_files import complaints, only
 
 TASK = """\
 name: mine
@@ -37,27 +37,6 @@ train:
   keep:
     - {name: known voices, params: {voices: known}, tolerance: 1}
 """
-
-
-@pytest.fixture
-def write(tmp_path: Path):
-    def write(text: str) -> Path:
-        file = tmp_path / "task.yaml"
-        file.write_text(text)
-        return file
-
-    return write
-
-
-def only(file: Path, *settings: str) -> ResolvedTask:
-    [resolved] = load(file, [parse_setting(text) for text in settings])
-    return resolved
-
-
-def complaints(file: Path, *settings: str) -> list[str]:
-    with pytest.raises(SpecError) as caught:
-        load(file, [parse_setting(text) for text in settings])
-    return [str(fault).replace(f"{file.parent}/", "") for fault in caught.value.faults]
 
 
 # A matrix of cells

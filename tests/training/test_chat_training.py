@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,12 +20,11 @@ from harness.training.order import steps
 from harness.training.parity import Probe
 from harness.training.watcher import Watcher
 from harness.types import Sample
-from tests.conftest import ROOT
 from tests.models.tiny_chat import tiny_llava
 from tests.tasks import task_of
 from tests.training.chats import Broken, chat, chat_job, dataset, part_of, question, questions, talk
 from tests.training.gradients import watched
-from tests.training.test_equality import assert_equal
+from tests.training.test_equality import assert_equal, assert_two_processes_equal
 
 TRAIN: dict[str, Any] = {
     "steps": 2,
@@ -186,20 +182,7 @@ def test_two_processes_of_which_one_sees_no_image_have_the_gradient_of_one(tmp_p
     assert all(any("vision" in name for name in step) for step in one)
     learned = [draw.sample() for draw in next(steps(questions(mixed=True), 2, seed=1))]
     assert ["image" in sample.inputs for sample in learned].count(True) == 1, "a process each"
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    done = subprocess.run(
-        [*command, "-m", "tests.training.chats", str(tmp_path / "two"), str(base), json.dumps(settings)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    for rank in range(2):
-        for step in range(2):
-            found = load_file(tmp_path / "two" / f"gradients-{rank}-{step}.safetensors")
-            assert_equal(found, one[step])
+    assert_two_processes_equal("tests.training.chats", tmp_path / "two", base, settings, one)
 
 
 # What is left out, and in which order

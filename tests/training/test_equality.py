@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,25 @@ def assert_equal(found: dict[str, torch.Tensor], expected: dict[str, torch.Tenso
         assert apart <= CLOSE * largest, f"{name}: {apart:.2g} apart, the largest is {largest:.2g}"
 
 
+def assert_two_processes_equal(
+    module: str, folder: Path, base: Path, settings: dict[str, Any], one: Sequence[dict[str, torch.Tensor]]
+) -> None:
+    """Train in two processes by running a module of tests; `one` are the gradients of one, step by step."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    done = subprocess.run(
+        [*command, "-m", module, str(folder), str(base), json.dumps(settings)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    for rank in range(2):
+        for step in range(2):
+            assert_equal(load_file(folder / f"gradients-{rank}-{step}.safetensors"), one[step])
+
+
 @pytest.mark.parametrize("method", ["lora", "full"])
 @pytest.mark.parametrize("micro", [4, 2, 1])
 def test_a_step_s_gradient_is_the_mean_over_its_tokens(tmp_path, base, method, micro):
@@ -110,21 +130,8 @@ def test_checkpointing_changes_no_gradient(tmp_path, base):
 @pytest.mark.heavy
 def test_two_processes_have_the_gradient_of_one(tmp_path, base):
     one = gradients(tmp_path / "one", base)
-    settings = json.dumps({**TRAIN, "micro_batch": 1})
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    done = subprocess.run(
-        [*command, "-m", "tests.training.gradients", str(tmp_path / "two"), str(base), settings],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    for rank in range(2):
-        for step in range(2):
-            found = load_file(tmp_path / "two" / f"gradients-{rank}-{step}.safetensors")
-            assert_equal(found, one[step])
+    two = {**TRAIN, "micro_batch": 1}
+    assert_two_processes_equal("tests.training.gradients", tmp_path / "two", base, two, one)
 
 
 def test_the_reference_trainer_would_have_failed(tmp_path, base, monkeypatch):
