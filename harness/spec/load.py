@@ -220,12 +220,21 @@ def _schema_fault(
     if kind == "missing":
         return Fault(origin.file, origin.line, dotted((*at, *detail["loc"])), "is missing.")
     if kind == "value_error":
-        return Fault(origin.file, origin.line, dotted(path), str(detail["ctx"]["error"]))
+        return _value_fault(str(detail["ctx"]["error"]), path, cell)
     message = _wording(detail)
     shown = "" if isinstance(given, dict | list) else f", not {given!r}"
     words = str(detail.get("ctx", {}).get("expected", "")).replace("'", "").replace(" or ", ", ").split(", ")
     suggestion = near(str(given), words) if kind == "literal_error" else ""
     return Fault(origin.file, origin.line, dotted(path), f"{message}{shown}.", suggestion)
+
+
+def _value_fault(message: str, path: KeyPath, cell: Document) -> Fault:
+    """What a validator says; of the whole task what begins with a key ("prompt: ...") stands at that key."""
+    key, colon, rest = message.partition(": ")
+    if not path and colon and (key,) in cell.origins:
+        path, message = (key,), rest
+    origin = cell.origin(path)
+    return Fault(origin.file, origin.line, dotted(path), message)
 
 
 def _wording(detail: ErrorDetails) -> str:

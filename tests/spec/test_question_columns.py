@@ -87,3 +87,14 @@ def raised(file: Path) -> list[str]:
     with pytest.raises(SpecError) as caught:
         list(load(file))
     return [str(fault) for fault in caught.value.faults]
+
+
+def test_a_prompts_fault_stands_at_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "task.yaml"
+    file.write_text(TALK.format(columns=", target: answer", metric="exact_match", more="prompt: '{qestion}'"))
+    file.write_text(file.read_text().replace("messages: conversations, ", "") + "kind: vqa\n")
+    with pytest.raises(SpecError) as caught:
+        load(file)
+    [fault] = caught.value.faults
+    assert (fault.line, fault.key) == (7, "prompt")
+    assert fault.message.startswith("{qestion} is neither a parameter nor a column")
